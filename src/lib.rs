@@ -1,1 +1,9 @@
-//! Landfall.
+//! Landfall: when your merge request lands, your infrastructure is there.
+//!
+//! The modules in reading order: [`domain`] is the pure core; ARCHITECTURE.md has the map.
+
+pub mod clock;
+pub mod domain;
+pub mod forge;
+pub mod git;
+pub mod provider;

@@ -1,0 +1,61 @@
+//! A transition: what a merge request, or a landing, does to one governed path.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{BlobId, Digest, RepositoryId, RequestKey};
+
+/// What a governed path is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Subject {
+    /// A request file.
+    Request(RequestKey),
+    /// `landfall.yaml`, or a file of `policies/` or `catalog/`.
+    Rules,
+}
+
+/// From one accepted content of a path to another. The signature of a merge request is made of these.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Transition {
+    /// The requests repository.
+    pub repository: RepositoryId,
+    /// The target branch: the desired state.
+    pub target_branch: String,
+    /// What the path is about.
+    pub subject: Subject,
+    /// The path in the repository.
+    pub path: String,
+    /// What was accepted there before; nothing if nothing was.
+    pub from: Option<BlobId>,
+    /// What shall stand there; nothing to delete it.
+    pub to: Option<BlobId>,
+}
+
+/// What a change does to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It was not there.
+    Create,
+    /// It was there with other content.
+    Update,
+    /// It goes.
+    Delete,
+    /// The same content under another path.
+    Move,
+}
+
+/// The digest that names a sign-off's content: the transitions, sorted, and the plan's own digest.
+#[must_use]
+pub fn signed_digest(transitions: &[Transition], plan: &Digest) -> Digest {
+    let mut sorted: Vec<&Transition> = transitions.iter().collect();
+    sorted.sort();
+    let mut text = String::from("landfall sign-off v1\n");
+    for transition in sorted {
+        // Each part as JSON on its own line: no text can pass for two parts.
+        text.push_str(&serde_json::to_value(transition).unwrap_or_default().to_string());
+        text.push('\n');
+    }
+    text.push_str(plan.as_str());
+    Digest::of(text.as_bytes())
+}

@@ -1,0 +1,80 @@
+//! A snapshot of files: what git's mirror answers, and what `validate` fills from disk.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::BlobId;
+
+/// What git says a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// A plain file.
+    File,
+    /// A file that may be executed.
+    Executable,
+    /// A symbolic link: its content is where it points to.
+    SymbolicLink,
+    /// Another repository at some commit.
+    Submodule,
+}
+
+/// One path of a [`Tree`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub mode: Mode,
+    /// Its content.
+    pub blob: BlobId,
+    /// Its size in bytes; 0 for a submodule.
+    pub size: u64,
+}
+
+/// Path → entry, with `/` between folders, in order of path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// The files; folders stand in their paths only.
+    pub entries: BTreeMap<String, Entry>,
+}
+
+impl Tree {
+    /// The content at a path, if there is any.
+    #[must_use]
+    pub fn blob(&self, path: &str) -> Option<&BlobId> {
+        self.entries.get(path).map(|entry| &entry.blob)
+    }
+}
+
+/// `landfall.yaml`, at the top of the requests repository.
+pub const RULES_PATH: &str = "landfall.yaml";
+
+/// The folder of requests: `requests/<team>/<name>.yaml`.
+pub const REQUESTS_FOLDER: &str = "requests/";
+
+/// What Landfall makes of a path of the requests repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Below `requests/`: a request file, or something that must not be there.
+    Request,
+    /// `landfall.yaml`, `policies/` and `catalog/`: what judges requests.
+    Rules,
+    /// Anything else (README, CI): no concern of Landfall's.
+    Other,
+}
+
+/// What Landfall makes of a path.
+#[must_use]
+pub fn role(path: &str) -> Role {
+    if path.starts_with(REQUESTS_FOLDER) || path == "requests" {
+        Role::Request
+    } else if path == RULES_PATH
+        || path == "policies"
+        || path == "catalog"
+        || path.starts_with("policies/")
+        || path.starts_with("catalog/")
+    {
+        Role::Rules
+    } else {
+        Role::Other
+    }
+}

@@ -1,0 +1,140 @@
+//! What makes real things: [`Planner`] looks and plans with rights that cannot build, [`Provider`] acts. Two traits,
+//! because they hold two credentials.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::ids::{EnvironmentName, Generation, RepositoryId, RequestKey, ResourceName, StepKey, TeamName};
+use crate::domain::plan::{Action, Plan, Resource, ResourceKind};
+use crate::domain::rules::Environment;
+use crate::domain::step::Failure;
+
+/// Whose resources: what every cloud name and tag is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The requests repository.
+    pub repository: RepositoryId,
+    /// The request.
+    pub request: RequestKey,
+    /// Its team.
+    pub team: TeamName,
+    /// The environment's name in `landfall.yaml`.
+    pub environment_name: EnvironmentName,
+    /// The environment.
+    pub environment: Environment,
+}
+
+/// A token that a provider gave for something that takes time. Opaque to everybody else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(pub String);
+
+/// What stands in the cloud under a resource's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// The resource's name in its request.
+    pub resource: ResourceName,
+    /// What it is.
+    pub kind: ResourceKind,
+    /// The cloud's own name for it.
+    pub external_id: String,
+    /// The properties that the cloud shows, by the request's field names.
+    pub properties: BTreeMap<String, Value>,
+}
+
+/// What to plan for: one request's desired resources; none to delete it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Whose.
+    pub scope: Scope,
+    /// What shall be there.
+    pub desired: Vec<Resource>,
+    /// Resources that Landfall made for it and knows of: what is not desired any more is deleted.
+    pub known: Vec<(ResourceName, ResourceKind)>,
+    /// The token of an answer that was pending, to ask again.
+    pub pending: Option<Token>,
+}
+
+/// A planner's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The plan.
+    Ready(Plan),
+    /// The cloud takes its time: ask again with this token, not before then. Discard it if no longer wanted.
+    Pending {
+        /// For [`Question::pending`] and [`Planner::discard`].
+        token: Token,
+        /// When to ask again.
+        poll_at: Timestamp,
+    },
+}
+
+/// Looks and plans. Holds no credentials that can build.
+#[async_trait]
+pub trait Planner: Send + Sync {
+    /// What stands in the cloud of a request's resources. What bears another's tag is a failure, never an answer.
+    async fn observe(&self, scope: &Scope) -> Result<Vec<Observed>, Failure>;
+    /// What would have to be done.
+    async fn plan(&self, question: &Question) -> Result<Answer, Failure>;
+    /// Forgets a pending plan and removes what it left. Doing it twice is fine.
+    async fn discard(&self, scope: &Scope, token: &Token) -> Result<(), Failure>;
+}
+
+/// One thing to do: the same order under the same key does the thing once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// The idempotency key; also the tags that name run and step.
+    pub key: StepKey,
+    /// Whose.
+    pub scope: Scope,
+    /// The request's generation that asks for it.
+    pub generation: Generation,
+    /// Create, update or replace; [`Provider::destroy`] deletes.
+    pub action: Action,
+    /// What shall be there.
+    pub resource: Resource,
+}
+
+/// How far an order is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Progress {
+    /// It goes on: ask again, not before then.
+    Waiting {
+        /// For [`Provider::poll`].
+        token: Token,
+        /// When to ask again.
+        poll_at: Timestamp,
+        /// What it is at, for a person; may be empty.
+        message: String,
+    },
+    /// Done, with what it is reached by. Never a secret: references to a secret store instead.
+    Succeeded {
+        /// The cloud's own name for it.
+        external_id: String,
+        /// Output name → value.
+        outputs: BTreeMap<String, String>,
+    },
+    /// It failed.
+    Failed(Failure),
+}
+
+/// Acts. Every call may be repeated, after a crash or a lost answer, with the same result.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Starts an order, or finds the one that was started under the same key.
+    async fn start(&self, order: &Order) -> Progress;
+    /// Asks after many tokens at once. A token that is not answered for is asked for again later.
+    async fn poll(&self, tokens: &[Token]) -> Result<Vec<(Token, Progress)>, Failure>;
+    /// Stops an order where it can safely be stopped. Answers how far it is now.
+    async fn cancel(&self, token: &Token) -> Result<(), Failure>;
+    /// Destroys a resource. Destroying what is not there succeeds.
+    async fn destroy(&self, order: &Order) -> Progress;
+    /// Whether what this provider makes is real. What it makes is said to be simulated otherwise.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+}
