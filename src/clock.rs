@@ -65,12 +65,15 @@ impl ManualClock {
     /// A clock that stands at that time.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self { now: Arc::new(tokio::sync::watch::Sender::new(now)) }
+        Self {
+            now: Arc::new(tokio::sync::watch::Sender::new(now)),
+        }
     }
 
     /// Moves it on, and wakes whoever waited for a time that has come.
     pub fn advance(&self, by: Duration) {
-        self.now.send_modify(|now| *now = now.checked_add(by).unwrap_or(Timestamp::MAX));
+        self.now
+            .send_modify(|now| *now = now.checked_add(by).unwrap_or(Timestamp::MAX));
     }
 }
 
@@ -92,6 +95,9 @@ pub struct CountingIds(AtomicU64);
 
 impl Ids for CountingIds {
     fn run(&self) -> RunId {
-        RunId(uuid::Uuid::from_u64_pair(0, self.0.fetch_add(1, Ordering::Relaxed) + 1))
+        RunId(uuid::Uuid::from_u64_pair(
+            0,
+            self.0.fetch_add(1, Ordering::Relaxed) + 1,
+        ))
     }
 }

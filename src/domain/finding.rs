@@ -27,7 +27,11 @@ impl Place {
     /// The first character of a file: where a finding on the whole file points.
     #[must_use]
     pub fn start_of(path: &str) -> Self {
-        Self { path: path.into(), line: 1, column: 1 }
+        Self {
+            path: path.into(),
+            line: 1,
+            column: 1,
+        }
     }
 }
 
@@ -51,7 +55,13 @@ impl Finding {
     /// A finding that refuses the change.
     #[must_use]
     pub fn error(code: Code, place: Place, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, place, message: message.into(), hint: hint.into() }
+        Self {
+            severity: Severity::Error,
+            code,
+            place,
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 }
 

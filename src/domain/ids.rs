@@ -96,7 +96,10 @@ pub fn is_dns_label(text: &str, longest: usize) -> bool {
 }
 
 fn is_git_object_id(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    matches!(text.len(), 40 | 64)
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 text_id! {
@@ -193,7 +196,10 @@ impl fmt::Display for RunId {
 impl FromStr for RunId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        text.parse().map(Self).map_err(|_| InvalidId { text: text.into(), expected: "a run id (a UUID)" })
+        text.parse().map(Self).map_err(|_| InvalidId {
+            text: text.into(),
+            expected: "a run id (a UUID)",
+        })
     }
 }
 
@@ -229,7 +235,10 @@ impl FromStr for Kind {
         Self::ALL
             .into_iter()
             .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| InvalidId { text: text.into(), expected: "a kind of request" })
+            .ok_or_else(|| InvalidId {
+                text: text.into(),
+                expected: "a kind of request",
+            })
     }
 }
 
@@ -252,10 +261,14 @@ impl fmt::Display for RequestKey {
 impl FromStr for RequestKey {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let (kind, name) = text
-            .split_once('/')
-            .ok_or_else(|| InvalidId { text: text.into(), expected: "a request key (`Kind/name`)" })?;
-        Ok(Self { kind: kind.parse()?, name: name.parse()? })
+        let (kind, name) = text.split_once('/').ok_or_else(|| InvalidId {
+            text: text.into(),
+            expected: "a request key (`Kind/name`)",
+        })?;
+        Ok(Self {
+            kind: kind.parse()?,
+            name: name.parse()?,
+        })
     }
 }
 

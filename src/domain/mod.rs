@@ -1,11 +1,17 @@
 //! The core: no input or output, no clock, no randomness. Everything here is a function of its arguments.
 
+pub mod audit;
+pub mod command;
 pub mod finding;
 pub mod ids;
+pub mod landing;
 pub mod plan;
+pub mod report;
 pub mod request;
 pub mod rules;
+pub mod run;
 pub mod secret;
+pub mod signoff;
 pub mod step;
 pub mod transition;
 pub mod tree;

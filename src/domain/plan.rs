@@ -134,8 +134,19 @@ impl PlannedChange {
     }
 
     fn is_allowed_by(&self, signed: &Self) -> bool {
-        let same_subject = (&self.request, &self.environment, &self.resource, self.kind, self.action)
-            == (&signed.request, &signed.environment, &signed.resource, signed.kind, signed.action);
+        let same_subject = (
+            &self.request,
+            &self.environment,
+            &self.resource,
+            self.kind,
+            self.action,
+        ) == (
+            &signed.request,
+            &signed.environment,
+            &signed.resource,
+            signed.kind,
+            signed.action,
+        );
         same_subject
             && match self.action {
                 // An update may touch fewer properties than were signed, never others.
@@ -171,6 +182,13 @@ impl Plan {
     /// The entries of one request.
     #[must_use]
     pub fn of_request(&self, request: &RequestKey) -> Self {
-        Self { changes: self.changes.iter().filter(|c| c.request == *request).cloned().collect() }
+        Self {
+            changes: self
+                .changes
+                .iter()
+                .filter(|c| c.request == *request)
+                .cloned()
+                .collect(),
+        }
     }
 }

@@ -58,7 +58,10 @@ impl Failure {
     /// A failure of that class.
     #[must_use]
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into() }
+        Self {
+            class,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -164,17 +167,27 @@ impl StepState {
         use StepEvent as E;
         Ok(match (self, event) {
             (Self::Pending, E::Start) => Self::Started { attempt: 1 },
-            (Self::BackingOff { attempt, .. }, E::Start) => Self::Started { attempt: attempt.saturating_add(1) },
+            (Self::BackingOff { attempt, .. }, E::Start) => Self::Started {
+                attempt: attempt.saturating_add(1),
+            },
             // Taken over after a crash: the same attempt, since it may have been done.
             (Self::Started { attempt }, E::Start) => Self::Started { attempt: *attempt },
             (Self::Started { attempt } | Self::Waiting { attempt, .. }, E::Wait { token, poll_at }) => {
-                Self::Waiting { attempt: *attempt, token, poll_at }
+                Self::Waiting {
+                    attempt: *attempt,
+                    token,
+                    poll_at,
+                }
             }
             (Self::Started { .. } | Self::Waiting { .. }, E::Succeed { external_id, outputs }) => {
                 Self::Succeeded { external_id, outputs }
             }
             (Self::Started { attempt } | Self::Waiting { attempt, .. }, E::BackOff { until, failure }) => {
-                Self::BackingOff { attempt: *attempt, until, failure }
+                Self::BackingOff {
+                    attempt: *attempt,
+                    until,
+                    failure,
+                }
             }
             (
                 Self::Pending | Self::Started { .. } | Self::Waiting { .. } | Self::BackingOff { .. },
@@ -194,7 +207,10 @@ impl StepState {
     /// Whether nothing will happen to it any more.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Succeeded { .. } | Self::Failed(_) | Self::Skipped { .. })
+        matches!(
+            self,
+            Self::Succeeded { .. } | Self::Failed(_) | Self::Skipped { .. }
+        )
     }
 
     /// The state's name, as the store keeps it.
@@ -236,11 +252,24 @@ mod tests {
         vec![
             StepState::Pending,
             StepState::Started { attempt: 2 },
-            StepState::Waiting { attempt: 2, token: "t".into(), poll_at: Timestamp::UNIX_EPOCH },
-            StepState::BackingOff { attempt: 2, until: Timestamp::UNIX_EPOCH, failure: failure.clone() },
-            StepState::Succeeded { external_id: "x".into(), outputs: BTreeMap::new() },
+            StepState::Waiting {
+                attempt: 2,
+                token: "t".into(),
+                poll_at: Timestamp::UNIX_EPOCH,
+            },
+            StepState::BackingOff {
+                attempt: 2,
+                until: Timestamp::UNIX_EPOCH,
+                failure: failure.clone(),
+            },
+            StepState::Succeeded {
+                external_id: "x".into(),
+                outputs: BTreeMap::new(),
+            },
             StepState::Failed(failure),
-            StepState::Skipped { reason: "superseded".into() },
+            StepState::Skipped {
+                reason: "superseded".into(),
+            },
         ]
     }
 
@@ -248,11 +277,22 @@ mod tests {
         let failure = Failure::new(FailureClass::Transient, "reset");
         vec![
             StepEvent::Start,
-            StepEvent::Wait { token: "t".into(), poll_at: Timestamp::UNIX_EPOCH },
-            StepEvent::Succeed { external_id: "x".into(), outputs: BTreeMap::new() },
-            StepEvent::BackOff { until: Timestamp::UNIX_EPOCH, failure: failure.clone() },
+            StepEvent::Wait {
+                token: "t".into(),
+                poll_at: Timestamp::UNIX_EPOCH,
+            },
+            StepEvent::Succeed {
+                external_id: "x".into(),
+                outputs: BTreeMap::new(),
+            },
+            StepEvent::BackOff {
+                until: Timestamp::UNIX_EPOCH,
+                failure: failure.clone(),
+            },
             StepEvent::Fail(failure),
-            StepEvent::Skip { reason: "superseded".into() },
+            StepEvent::Skip {
+                reason: "superseded".into(),
+            },
         ]
     }
 
@@ -261,8 +301,14 @@ mod tests {
         let rows = [
             // start, wait, succeed, back-off, fail, skip
             ("pending", ["started", "-", "-", "-", "failed", "skipped"]),
-            ("started", ["started", "waiting", "succeeded", "backing-off", "failed", "-"]),
-            ("waiting", ["-", "waiting", "succeeded", "backing-off", "failed", "-"]),
+            (
+                "started",
+                ["started", "waiting", "succeeded", "backing-off", "failed", "-"],
+            ),
+            (
+                "waiting",
+                ["-", "waiting", "succeeded", "backing-off", "failed", "-"],
+            ),
             ("backing-off", ["started", "-", "-", "-", "failed", "skipped"]),
             ("succeeded", ["-"; 6]),
             ("failed", ["-"; 6]),

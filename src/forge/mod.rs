@@ -293,7 +293,9 @@ pub enum ForgeError {
         reason: String,
     },
     /// The token is unknown, expired, or lacks the right.
-    #[error("{activity}: the forge refused our token ({status}); it needs the scope `api` and the role Maintainer")]
+    #[error(
+        "{activity}: the forge refused our token ({status}); it needs the scope `api` and the role Maintainer"
+    )]
     Forbidden {
         /// What was being done.
         activity: String,
@@ -344,7 +346,11 @@ pub trait Forge: Send + Sync {
     /// All open merge requests that go to that branch.
     async fn open_merge_requests(&self, target_branch: &str) -> Result<Vec<MergeRequest>, ForgeError>;
     /// Merged merge requests of that target branch that changed since then (their merge included), oldest merge first.
-    async fn merged_since(&self, target_branch: &str, since: Timestamp) -> Result<Vec<MergeRequest>, ForgeError>;
+    async fn merged_since(
+        &self,
+        target_branch: &str,
+        since: Timestamp,
+    ) -> Result<Vec<MergeRequest>, ForgeError>;
     /// The merge requests that a commit belongs to.
     async fn merge_requests_of_commit(&self, commit: &CommitId) -> Result<Vec<MergeRequest>, ForgeError>;
     /// Every version of a merge request, oldest first.
@@ -360,7 +366,12 @@ pub trait Forge: Send + Sync {
     /// Writes a note.
     async fn create_note(&self, number: MergeRequestNumber, body: &str) -> Result<Note, ForgeError>;
     /// Changes a note of ours.
-    async fn update_note(&self, number: MergeRequestNumber, note: NoteId, body: &str) -> Result<Note, ForgeError>;
+    async fn update_note(
+        &self,
+        number: MergeRequestNumber,
+        note: NoteId,
+        body: &str,
+    ) -> Result<Note, ForgeError>;
     /// Shows a status on a commit. Showing the same one again is fine.
     async fn set_status(&self, status: &CommitStatus) -> Result<(), ForgeError>;
     /// The pushes since then, oldest first.

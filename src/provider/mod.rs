@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::ids::{EnvironmentName, Generation, RepositoryId, RequestKey, ResourceName, StepKey, TeamName};
+use crate::domain::ids::{
+    EnvironmentName, Generation, RepositoryId, RequestKey, ResourceName, StepKey, TeamName,
+};
 use crate::domain::plan::{Action, Plan, Resource, ResourceKind};
 use crate::domain::rules::Environment;
 use crate::domain::step::Failure;

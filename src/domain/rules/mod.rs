@@ -29,7 +29,9 @@ pub struct Environment {
 }
 
 /// The providers there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub enum ProviderKind {
     /// The make-believe cloud.
     Simulator,
@@ -49,4 +51,13 @@ pub struct RoleHolders {
     pub users: BTreeMap<UserId, String>,
     /// Full paths of forge groups.
     pub groups: BTreeSet<String>,
+}
+
+impl RoleHolders {
+    /// Their names, for a person who looks for one of them.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let groups = self.groups.iter().map(|group| format!("members of {group}"));
+        self.users.values().cloned().chain(groups).collect()
+    }
 }

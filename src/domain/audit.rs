@@ -1,0 +1,104 @@
+//! What is written down of each decision, in the transaction that makes it.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{CommitId, Digest, Generation, MergeRequestNumber, RequestKey, ResourceName, RunId, UserId};
+use super::landing::HeldBecause;
+use super::run::RunState;
+use super::step::StepState;
+use super::transition::Transition;
+
+/// A decision, or an act that follows from one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Record {
+    /// A merge request was looked at.
+    Reviewed {
+        /// Which.
+        merge_request: MergeRequestNumber,
+        /// At which head.
+        head: CommitId,
+        /// What was found to sign; nothing if it was refused.
+        digest: Option<Digest>,
+        /// How many findings refuse it.
+        errors: usize,
+    },
+    /// What landed was signed off, and is the desired state from here on.
+    Accepted {
+        /// The merge request that it serves.
+        merge_request: MergeRequestNumber,
+        /// The commit of the target branch.
+        commit: CommitId,
+        /// What was signed.
+        digest: Digest,
+        /// Who signed.
+        approvers: Vec<UserId>,
+        /// What it changed.
+        transitions: Vec<Transition>,
+    },
+    /// What landed is not provisioned.
+    Held {
+        /// The merge request that brought it; nothing for a direct push.
+        merge_request: Option<MergeRequestNumber>,
+        /// The commit of the target branch.
+        commit: CommitId,
+        /// Why.
+        because: HeldBecause,
+        /// The paths.
+        paths: Vec<String>,
+    },
+    /// A request's plan does more than was signed, so its run was not made.
+    RunHeld {
+        /// The request.
+        request: RequestKey,
+        /// Which generation.
+        generation: Generation,
+        /// Why.
+        because: HeldBecause,
+    },
+    /// A tree was accepted by hand, on the server's own shell.
+    Adopted {
+        /// The commit.
+        commit: CommitId,
+        /// Who, as the system knows them.
+        by: String,
+        /// How many files.
+        files: usize,
+    },
+    /// Landings are not looked at any more, since history was rewritten.
+    Suspended {
+        /// The last examined commit.
+        examined: CommitId,
+        /// The head that does not descend from it.
+        head: CommitId,
+    },
+    /// A run was made.
+    RunMade {
+        /// The run.
+        run: RunId,
+        /// The request.
+        request: RequestKey,
+        /// Which generation.
+        generation: Generation,
+        /// The sign-off it rests on.
+        sign_off: Digest,
+        /// How many steps.
+        steps: usize,
+    },
+    /// A run came to another state.
+    Run {
+        /// The run.
+        run: RunId,
+        /// The state.
+        state: RunState,
+    },
+    /// A step came to another state.
+    Step {
+        /// The run.
+        run: RunId,
+        /// The resource.
+        resource: ResourceName,
+        /// The state.
+        state: StepState,
+    },
+}

@@ -1,0 +1,87 @@
+//! Commands that people write into notes, one a line, such as `/landfall approve 0a1b2c3d4e5f`.
+
+/// What someone asks of Landfall in a note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Plan anew.
+    Plan,
+    /// Sign off what this digest names (at least its first twelve digits).
+    Approve(String),
+    /// Plan and do what is left.
+    Retry,
+    /// List the commands.
+    Help,
+    /// Something else: answered with the list.
+    Unknown(String),
+}
+
+/// What every command line begins with.
+pub const PREFIX: &str = "/landfall";
+
+/// The commands of a note. Lines in code fences and quotes are text.
+#[must_use]
+pub fn parse(note: &str) -> Vec<Command> {
+    let mut fenced = false;
+    let mut commands = Vec::new();
+    for line in note.lines() {
+        let text = line.trim();
+        if text.starts_with("```") || text.starts_with("~~~") {
+            fenced = !fenced;
+            continue;
+        }
+        let mut words = text.split_whitespace();
+        if fenced || line.starts_with("    ") || line.starts_with('\t') || words.next() != Some(PREFIX) {
+            continue;
+        }
+        let words: Vec<&str> = words.collect();
+        commands.push(match words.as_slice() {
+            ["plan"] => Command::Plan,
+            ["retry"] => Command::Retry,
+            ["help"] | [] => Command::Help,
+            ["approve", digest] if is_digest(digest) => Command::Approve(digest.to_ascii_lowercase()),
+            other => Command::Unknown(other.join(" ").chars().take(60).collect()),
+        });
+    }
+    commands
+}
+
+fn is_digest(text: &str) -> bool {
+    (12..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_says_what_it_says() {
+        let unknown = |text: &str| vec![Command::Unknown(text.into())];
+        let cases = [
+            ("/landfall plan", vec![Command::Plan]),
+            ("  /landfall   help  ", vec![Command::Help]),
+            ("/landfall", vec![Command::Help]),
+            (
+                "/landfall retry\n\nthanks\n/landfall plan",
+                vec![Command::Retry, Command::Plan],
+            ),
+            (
+                "/landfall approve 0A1b2c3d4e5f",
+                vec![Command::Approve("0a1b2c3d4e5f".into())],
+            ),
+            ("/landfall approve", unknown("approve")),
+            ("/landfall approve 0a1b", unknown("approve 0a1b")),
+            ("/landfall approve all of it", unknown("approve all of it")),
+            ("/landfall approve 0a1b2c3d4e5g", unknown("approve 0a1b2c3d4e5g")),
+            ("please /landfall approve 0a1b2c3d4e5f", vec![]),
+            ("> /landfall approve 0a1b2c3d4e5f", vec![]),
+            ("```\n/landfall approve 0a1b2c3d4e5f\n```", vec![]),
+            ("    /landfall approve 0a1b2c3d4e5f", vec![]),
+            ("/landfallapprove 0a1b2c3d4e5f", vec![]),
+            ("/merge", vec![]),
+            ("", vec![]),
+        ];
+        for (note, expected) in cases {
+            assert_eq!(parse(note), expected, "{note:?}");
+        }
+    }
+}

@@ -1,0 +1,718 @@
+//! The gate: the one function that decides whether a change is signed off. Pure, so that webhook, sweep and command
+//! all get the same answer from the same evidence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{CommitId, Digest, UserId};
+use super::plan::Plan;
+use super::rules::Rules;
+use super::transition::Transition;
+
+/// An approval of a merge request, from whichever forge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Who gave it.
+    pub user: UserId,
+    /// When, by the forge's clock.
+    pub at: Timestamp,
+    /// The commit that it was given for, where the forge says so. GitLab does not.
+    pub commit: Option<CommitId>,
+    /// The first digits of the digest that it names, where it was given by `/landfall approve <digest>`.
+    pub digest: Option<String>,
+}
+
+/// Who brought a version onto the forge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Pusher {
+    /// Established from a push hook or the forge's events.
+    Known(UserId),
+    /// Not established: nobody can be excluded by it, so one more admin is asked for.
+    Unknown,
+}
+
+/// One version of the merge request, as seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionSeen {
+    /// Its head.
+    pub head: CommitId,
+    /// When the forge saw it.
+    pub created_at: Timestamp,
+    /// Whether its transitions differ from those of the version before (the first one's always do, and those of a
+    /// version that was never looked at).
+    pub changed: bool,
+    /// Who pushed it.
+    pub pusher: Pusher,
+    /// E-mail addresses of its commits' authors and committers. Anyone can write any address into a commit: they only
+    /// exclude.
+    pub emails: BTreeSet<String>,
+}
+
+/// What someone may do now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleNow {
+    /// Their name on the forge, for people to read.
+    pub username: String,
+    /// An active member of the project, Developer or above.
+    pub active_developer: bool,
+    /// Named as admin by the accepted rules, or in one of the groups that they name.
+    pub admin: bool,
+}
+
+/// What a policy says about the sign-off of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PolicyVerdict {
+    /// The change is not to be.
+    Deny(String),
+    /// At least so many admins have to approve.
+    Approvals(u32),
+}
+
+/// Everything that the gate looks at.
+#[derive(Debug, Clone)]
+pub struct Evidence<'a> {
+    /// What is signed.
+    pub transitions: &'a [Transition],
+    /// What it would do.
+    pub plan: &'a Plan,
+    /// Names both: [`super::transition::signed_digest`].
+    pub digest: &'a Digest,
+    /// The rules that were accepted just before; nothing if there never were any.
+    pub rules: Option<&'a Rules>,
+    /// What the accepted policies say.
+    pub policy: &'a [PolicyVerdict],
+    /// Approvals that stand now.
+    pub approvals: &'a [Approval],
+    /// Roles now, of the author and everyone who approved. Who is not in it has none.
+    pub roles: &'a BTreeMap<UserId, RoleNow>,
+    /// Who opened the merge request.
+    pub author: UserId,
+    /// Its versions, oldest first.
+    pub versions: &'a [VersionSeen],
+    /// When the forge says that the comment which shows this digest was written; nothing if it was not.
+    pub shown_at: Option<Timestamp>,
+    /// How long after the newest changing version an approval must come.
+    pub settling: SignedDuration,
+    /// Whether the target branch holds other content than was accepted, on a path of the transitions.
+    pub base_differs: bool,
+}
+
+/// Why an approval does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Discount {
+    /// They opened the merge request.
+    Author,
+    /// They pushed a version that changed it.
+    Pusher,
+    /// A commit in it carries an address of theirs.
+    Committer,
+    /// Not an active member, Developer or above.
+    NotAMember,
+    /// The accepted rules do not name them.
+    NotAdmin,
+    /// Given before the comment with this plan was there.
+    BeforeComment,
+    /// Given before, or too soon after, the newest push.
+    TooSoon {
+        /// Approvals from this time on count.
+        from: Timestamp,
+    },
+    /// Given for another commit.
+    OtherCommit,
+    /// Names another digest.
+    OtherDigest,
+    /// The whole difference is only signed by its digest.
+    NeedsDigest,
+}
+
+impl fmt::Display for Discount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Author => "the author cannot sign off their own change",
+            Self::Pusher => "they pushed to this merge request",
+            Self::Committer => "a commit in this merge request carries their e-mail address",
+            Self::NotAMember => "they are not an active member of the project with the role Developer or above",
+            Self::NotAdmin => "the accepted landfall.yaml does not name them as admin",
+            Self::BeforeComment => {
+                "it was given before this plan was shown: revoke the approval and approve again"
+            }
+            Self::TooSoon { from } => {
+                return write!(
+                    f,
+                    "it was given before {}, too close to the last push: revoke the approval and approve again",
+                    from.strftime("%H:%M:%S UTC")
+                );
+            }
+            Self::OtherCommit => "it was given for another commit: revoke the approval and approve again",
+            Self::OtherDigest => "it names the digest of another plan",
+            Self::NeedsDigest => "this change can only be signed by its digest, with the command below",
+        })
+    }
+}
+
+/// What is missing for a sign-off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Missing {
+    /// No rules were ever accepted in this repository: nobody can sign off.
+    NoRules,
+    /// There is nothing to sign.
+    NothingToSign,
+    /// The comment that shows the plan is not there yet.
+    NotShown,
+    /// A policy denies the change.
+    Denied(String),
+    /// So many approvals are still needed.
+    Approvals {
+        /// How many in all.
+        needed: u32,
+        /// How many count now.
+        counted: u32,
+        /// Why more than the rules ask for are needed, if so.
+        because: Option<String>,
+        /// Who may give them, by the names that `landfall.yaml` gives.
+        who: Vec<String>,
+        /// Whether only `/landfall approve <digest>` counts.
+        by_digest: bool,
+    },
+    /// An approval that was given and does not count.
+    Discounted {
+        /// Whose, by their name on the forge.
+        username: String,
+        /// Why not.
+        why: Discount,
+    },
+}
+
+/// Proof that a change is signed off. Only [`decide`] makes one, and accepted content can only be made from one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedOff {
+    digest: Digest,
+    approvers: Vec<UserId>,
+}
+
+impl SignedOff {
+    /// What was signed.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Who signed.
+    #[must_use]
+    pub fn approvers(&self) -> &[UserId] {
+        &self.approvers
+    }
+}
+
+/// The gate's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Signed off.
+    SignedOff(SignedOff),
+    /// Not signed off; what is missing, the weightiest first. Never empty.
+    Missing(Vec<Missing>),
+}
+
+/// Decides whether a change is signed off. What is unknown never counts.
+#[must_use]
+pub fn decide(evidence: &Evidence<'_>) -> Verdict {
+    let Some(rules) = evidence.rules else {
+        return Verdict::Missing(vec![Missing::NoRules]);
+    };
+    if evidence.transitions.is_empty() {
+        return Verdict::Missing(vec![Missing::NothingToSign]);
+    }
+    let mut missing: Vec<Missing> = evidence
+        .policy
+        .iter()
+        .filter_map(|verdict| match verdict {
+            PolicyVerdict::Deny(reason) => Some(Missing::Denied(reason.clone())),
+            PolicyVerdict::Approvals(_) => None,
+        })
+        .collect();
+    if evidence.shown_at.is_none() {
+        missing.push(Missing::NotShown);
+    }
+
+    let mut counted: BTreeSet<UserId> = BTreeSet::new();
+    let mut discounted: BTreeMap<UserId, Missing> = BTreeMap::new();
+    for approval in evidence.approvals {
+        match discount(evidence, approval) {
+            None => {
+                counted.insert(approval.user);
+            }
+            Some(why) => {
+                let username = match evidence.roles.get(&approval.user) {
+                    Some(role) => role.username.clone(),
+                    None => format!("user {}", approval.user),
+                };
+                discounted.insert(approval.user, Missing::Discounted { username, why });
+            }
+        }
+    }
+    discounted.retain(|user, _| !counted.contains(user));
+
+    let (needed, because) = needed(evidence, rules);
+    let have = u32::try_from(counted.len()).unwrap_or(u32::MAX);
+    if have < needed {
+        missing.push(Missing::Approvals {
+            needed,
+            counted: have,
+            because,
+            who: rules.admins.names(),
+            by_digest: evidence.base_differs,
+        });
+        missing.extend(discounted.into_values());
+    }
+    if missing.is_empty() {
+        Verdict::SignedOff(SignedOff {
+            digest: evidence.digest.clone(),
+            approvers: counted.into_iter().collect(),
+        })
+    } else {
+        Verdict::Missing(missing)
+    }
+}
+
+/// How many approvals are needed, and why more than the rules say.
+fn needed(evidence: &Evidence<'_>, rules: &Rules) -> (u32, Option<String>) {
+    let mut needed = rules.approvals.max(1);
+    let mut because = None;
+    for verdict in evidence.policy {
+        if let PolicyVerdict::Approvals(count) = verdict
+            && *count > needed
+        {
+            needed = *count;
+            because = Some("a policy asks for it".to_owned());
+        }
+    }
+    let unknown_pusher = evidence.versions.is_empty()
+        || evidence
+            .versions
+            .iter()
+            .any(|v| v.changed && v.pusher == Pusher::Unknown);
+    if unknown_pusher && needed < 2 {
+        needed = 2;
+        because = Some("it could not be established who pushed".to_owned());
+    }
+    (needed, because)
+}
+
+/// Why an approval does not count, if it does not.
+fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
+    let user = approval.user;
+    if user == evidence.author {
+        return Some(Discount::Author);
+    }
+    let role = match evidence.roles.get(&user) {
+        Some(role) if role.active_developer => role,
+        _ => return Some(Discount::NotAMember),
+    };
+    if !role.admin {
+        return Some(Discount::NotAdmin);
+    }
+    for version in evidence.versions.iter().filter(|version| version.changed) {
+        if version.pusher == Pusher::Known(user) {
+            return Some(Discount::Pusher);
+        }
+        if version
+            .emails
+            .iter()
+            .any(|email| belongs_to(email, user, &role.username))
+        {
+            return Some(Discount::Committer);
+        }
+    }
+    let newest_change = evidence
+        .versions
+        .iter()
+        .filter(|v| v.changed)
+        .map(|v| v.created_at)
+        .max();
+    if let Some(digest) = &approval.digest {
+        let exact = digest.len() >= 12 && evidence.digest.as_str().starts_with(digest.as_str());
+        if !exact {
+            return Some(Discount::OtherDigest);
+        }
+        // Exact, so no settling; but what was voided by a push stays void when a later push brings it back.
+        return newest_change
+            .filter(|change| approval.at < *change)
+            .map(|from| Discount::TooSoon { from });
+    }
+    if evidence.base_differs {
+        return Some(Discount::NeedsDigest);
+    }
+    if let Some(commit) = &approval.commit {
+        return (!is_bound(evidence.versions, commit)).then_some(Discount::OtherCommit);
+    }
+    if evidence.shown_at.is_none_or(|shown| approval.at <= shown) {
+        return Some(Discount::BeforeComment);
+    }
+    let from = newest_change?
+        .checked_add(evidence.settling)
+        .unwrap_or(Timestamp::MAX);
+    (approval.at < from).then_some(Discount::TooSoon { from })
+}
+
+/// Whether the commit is the head of a version that no later one changed.
+fn is_bound(versions: &[VersionSeen], commit: &CommitId) -> bool {
+    let Some(at) = versions.iter().rposition(|version| version.head == *commit) else {
+        return false;
+    };
+    versions.iter().skip(at + 1).all(|later| !later.changed)
+}
+
+/// Whether an e-mail address may be someone's: their account's own no-reply address, or one whose local part is their
+/// name. Addresses only exclude, so a wide reading is the safe one.
+fn belongs_to(email: &str, user: UserId, username: &str) -> bool {
+    let local = email.split('@').next().unwrap_or(email);
+    let local = local.split('+').next().unwrap_or(local);
+    local.eq_ignore_ascii_case(username)
+        || local
+            .split_once('-')
+            .is_some_and(|(id, _)| id == user.to_string() && email.contains("noreply"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{BlobId, RepositoryId};
+    use crate::domain::rules::RoleHolders;
+    use crate::domain::transition::{Subject, signed_digest};
+
+    const AUTHOR: UserId = UserId(1);
+    const ADMIN: UserId = UserId(2);
+    const OTHER_ADMIN: UserId = UserId(3);
+    const OUTSIDER: UserId = UserId(4);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    fn commit(digit: char) -> CommitId {
+        CommitId::new(digit.to_string().repeat(40)).unwrap()
+    }
+
+    /// A merge request that an admin approved, as it should be: each test spoils one thing.
+    struct Story {
+        rules: Option<Rules>,
+        transitions: Vec<Transition>,
+        policy: Vec<PolicyVerdict>,
+        approvals: Vec<Approval>,
+        roles: BTreeMap<UserId, RoleNow>,
+        versions: Vec<VersionSeen>,
+        shown_at: Option<Timestamp>,
+        base_differs: bool,
+    }
+
+    impl Story {
+        fn signed_off() -> Self {
+            let role = |username: &str, admin| RoleNow {
+                username: username.into(),
+                active_developer: true,
+                admin,
+            };
+            let holders = RoleHolders {
+                users: [(ADMIN, "Ada".to_owned()), (OTHER_ADMIN, "Grace".to_owned())].into(),
+                ..RoleHolders::default()
+            };
+            Self {
+                rules: Some(Rules {
+                    admins: holders,
+                    approvals: 1,
+                    ..Rules::default()
+                }),
+                transitions: vec![Transition {
+                    repository: RepositoryId::new("requests").unwrap(),
+                    target_branch: "main".into(),
+                    subject: Subject::Request("Project/shop".parse().unwrap()),
+                    path: "requests/web/shop.yaml".into(),
+                    from: None,
+                    to: Some(BlobId::new("b".repeat(40)).unwrap()),
+                }],
+                policy: vec![],
+                approvals: vec![approval(ADMIN, 100)],
+                roles: [
+                    (AUTHOR, role("dev", false)),
+                    (ADMIN, role("ada", true)),
+                    (OTHER_ADMIN, role("grace", true)),
+                    (OUTSIDER, role("eve", false)),
+                ]
+                .into(),
+                versions: vec![version('1', 0, true)],
+                shown_at: Some(at(10)),
+                base_differs: false,
+            }
+        }
+
+        fn decide(&self) -> Verdict {
+            let plan = Plan::default();
+            decide(&Evidence {
+                transitions: &self.transitions,
+                plan: &plan,
+                digest: &signed_digest(&self.transitions, &plan.digest()),
+                rules: self.rules.as_ref(),
+                policy: &self.policy,
+                approvals: &self.approvals,
+                roles: &self.roles,
+                author: AUTHOR,
+                versions: &self.versions,
+                shown_at: self.shown_at,
+                settling: SignedDuration::from_secs(30),
+                base_differs: self.base_differs,
+            })
+        }
+
+        fn digest(&self) -> Digest {
+            signed_digest(&self.transitions, &Plan::default().digest())
+        }
+
+        fn discounts(&self) -> Vec<Discount> {
+            match self.decide() {
+                Verdict::SignedOff(_) => vec![],
+                Verdict::Missing(missing) => missing
+                    .into_iter()
+                    .filter_map(|m| match m {
+                        Missing::Discounted { why, .. } => Some(why),
+                        _ => None,
+                    })
+                    .collect(),
+            }
+        }
+
+        fn is_signed_off(&self) -> bool {
+            matches!(self.decide(), Verdict::SignedOff(_))
+        }
+    }
+
+    fn approval(user: UserId, second: i64) -> Approval {
+        Approval {
+            user,
+            at: at(second),
+            commit: None,
+            digest: None,
+        }
+    }
+
+    fn version(digit: char, second: i64, changed: bool) -> VersionSeen {
+        VersionSeen {
+            head: commit(digit),
+            created_at: at(second),
+            changed,
+            pusher: Pusher::Known(AUTHOR),
+            emails: ["dev@example.com".to_owned()].into(),
+        }
+    }
+
+    #[test]
+    fn an_admins_approval_signs_off_what_the_comment_shows() {
+        let story = Story::signed_off();
+        let Verdict::SignedOff(signed) = story.decide() else {
+            panic!("{:?}", story.decide())
+        };
+        assert_eq!(signed.approvers(), [ADMIN]);
+        assert_eq!(signed.digest(), &story.digest());
+    }
+
+    #[test]
+    fn without_an_approval_it_says_who_may_give_one() {
+        let story = Story {
+            approvals: vec![],
+            ..Story::signed_off()
+        };
+        let expected = Missing::Approvals {
+            needed: 1,
+            counted: 0,
+            because: None,
+            who: vec!["Ada".into(), "Grace".into()],
+            by_digest: false,
+        };
+        assert_eq!(story.decide(), Verdict::Missing(vec![expected]));
+    }
+
+    #[test]
+    fn approvals_that_do_not_count() {
+        type Spoil = fn(&mut Story);
+        let cases: [(&str, Spoil, Discount); 14] = [
+            (
+                "the author's own",
+                |s| s.approvals[0].user = AUTHOR,
+                Discount::Author,
+            ),
+            (
+                "an outsider's",
+                |s| s.approvals[0].user = UserId(99),
+                Discount::NotAMember,
+            ),
+            (
+                "a member's who is no admin",
+                |s| s.approvals[0].user = OUTSIDER,
+                Discount::NotAdmin,
+            ),
+            (
+                "an admin's who was blocked",
+                |s| s.roles.get_mut(&ADMIN).unwrap().active_developer = false,
+                Discount::NotAMember,
+            ),
+            (
+                "an admin's who was withdrawn",
+                |s| s.roles.get_mut(&ADMIN).unwrap().admin = false,
+                Discount::NotAdmin,
+            ),
+            (
+                "a pusher's",
+                |s| s.versions[0].pusher = Pusher::Known(ADMIN),
+                Discount::Pusher,
+            ),
+            (
+                "a committer's, by no-reply address",
+                |s| s.versions[0].emails = ["2-ada@users.noreply.git.example".to_owned()].into(),
+                Discount::Committer,
+            ),
+            (
+                "a committer's, by name",
+                |s| s.versions[0].emails = ["ADA+work@example.com".to_owned()].into(),
+                Discount::Committer,
+            ),
+            (
+                "before the comment",
+                |s| s.approvals[0].at = at(9),
+                Discount::BeforeComment,
+            ),
+            (
+                "at the very moment of the comment",
+                |s| s.approvals[0].at = at(10),
+                Discount::BeforeComment,
+            ),
+            (
+                "too soon after the push",
+                |s| s.approvals[0].at = at(29),
+                Discount::TooSoon { from: at(30) },
+            ),
+            (
+                "before a push that changed it, even back to what it was",
+                |s| {
+                    s.versions
+                        .extend([version('2', 110, true), version('1', 120, true)])
+                },
+                Discount::TooSoon { from: at(150) },
+            ),
+            (
+                "for an older commit",
+                |s| {
+                    s.approvals[0].commit = Some(commit('1'));
+                    s.versions.push(version('2', 20, true));
+                },
+                Discount::OtherCommit,
+            ),
+            (
+                "on an unaccepted base",
+                |s| s.base_differs = true,
+                Discount::NeedsDigest,
+            ),
+        ];
+        for (name, spoil, expected) in cases {
+            let mut story = Story::signed_off();
+            spoil(&mut story);
+            assert_eq!(story.discounts(), [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_rebase_voids_nothing_and_excludes_nobody() {
+        let mut story = Story::signed_off();
+        let rebase = VersionSeen {
+            pusher: Pusher::Known(ADMIN),
+            ..version('2', 110, false)
+        };
+        story.versions.push(rebase);
+        assert!(story.is_signed_off());
+        story.approvals[0].commit = Some(commit('1'));
+        assert!(story.is_signed_off(), "bound to the commit before the rebase");
+    }
+
+    #[test]
+    fn an_unknown_pusher_asks_for_two_admins() {
+        let mut story = Story::signed_off();
+        story.versions[0].pusher = Pusher::Unknown;
+        assert!(!story.is_signed_off());
+        story.approvals.push(approval(ADMIN, 101));
+        assert!(!story.is_signed_off(), "the same admin twice is one");
+        story.approvals.push(approval(OTHER_ADMIN, 101));
+        assert!(story.is_signed_off());
+        story.versions.clear();
+        story.approvals.pop();
+        assert!(!story.is_signed_off(), "no version seen at all");
+    }
+
+    #[test]
+    fn a_digest_binds_exactly() {
+        let mut story = Story {
+            base_differs: true,
+            ..Story::signed_off()
+        };
+        let digest = story.digest();
+        let mut given = |text: &str| {
+            story.approvals[0].digest = Some(text.into());
+            story.discounts()
+        };
+        assert_eq!(given(digest.short()), []);
+        assert_eq!(given(digest.as_str()), []);
+        assert_eq!(
+            given(&digest.as_str()[..11]),
+            [Discount::OtherDigest],
+            "too short to be meant"
+        );
+        assert_eq!(given(""), [Discount::OtherDigest]);
+        assert_eq!(given(&"0".repeat(12)), [Discount::OtherDigest]);
+        story
+            .versions
+            .extend([version('2', 110, true), version('1', 120, true)]);
+        story.approvals[0].digest = Some(digest.short().into());
+        assert_eq!(
+            story.discounts(),
+            [Discount::TooSoon { from: at(120) }],
+            "there and back again"
+        );
+    }
+
+    #[test]
+    fn nothing_known_is_nothing_signed() {
+        let cases: [(&str, fn(&mut Story)); 5] = [
+            ("no rules", |s| s.rules = None),
+            ("no transitions", |s| s.transitions.clear()),
+            ("no comment", |s| s.shown_at = None),
+            ("roles unknown", |s| s.roles.clear()),
+            ("a policy denies", |s| {
+                s.policy.push(PolicyVerdict::Deny("no".into()))
+            }),
+        ];
+        for (name, spoil) in cases {
+            let mut story = Story::signed_off();
+            spoil(&mut story);
+            assert!(!story.is_signed_off(), "{name}");
+        }
+    }
+
+    #[test]
+    fn rules_and_policies_raise_the_number() {
+        let mut story = Story::signed_off();
+        story.policy.push(PolicyVerdict::Approvals(2));
+        assert!(!story.is_signed_off());
+        story.approvals.push(approval(OTHER_ADMIN, 100));
+        assert!(story.is_signed_off());
+        story.rules.as_mut().unwrap().approvals = 3;
+        assert!(!story.is_signed_off());
+        story.rules.as_mut().unwrap().approvals = 0;
+        story.policy.clear();
+        story.approvals.clear();
+        assert!(!story.is_signed_off(), "rules that ask for none still need one");
+    }
+}
