@@ -1,0 +1,192 @@
+//! A review: what Landfall made of a merge request, and how far it has come.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::finding::{Finding, Severity};
+use super::ids::{BlobId, CommitId, Digest, EnvironmentName};
+use super::landing::HeldBecause;
+use super::merge_request::{MergeRequest, MergeRequestState};
+use super::plan::Plan;
+use super::report::ReportedChange;
+use super::request::Request;
+use super::rules::ProviderKind;
+use super::signoff::{Approval, Missing, VersionSeen};
+use super::transition::{Transition, signed_digest};
+
+/// How far the plan of a merge request is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Planning {
+    /// It is not made: there are findings, or nothing to plan for.
+    None,
+    /// It is not made for this author, or could not be made; in words.
+    Blocked {
+        /// Why.
+        reason: String,
+    },
+    /// The cloud takes its time.
+    Pending {
+        /// A planner's token for each request that is waited for, by the request's key.
+        tokens: BTreeMap<String, String>,
+        /// When to ask again.
+        poll_at: Timestamp,
+    },
+    /// There it is.
+    Ready(Plan),
+}
+
+/// What a merge request would do, worked out from its files at one head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evaluation {
+    /// The head.
+    pub head: CommitId,
+    /// The accepted `landfall.yaml` that it was judged under.
+    pub rules: Option<BlobId>,
+    /// What it would change of what is accepted.
+    pub transitions: Vec<Transition>,
+    /// The same, for a person.
+    pub changes: Vec<ReportedChange>,
+    /// The requests as they would be.
+    pub requests: Vec<Request>,
+    /// What is to be said about its files.
+    pub findings: Vec<Finding>,
+    /// Whether the target branch holds other content than was accepted, on a path of the transitions.
+    pub base_differs: bool,
+    /// The provider of each environment that it touches.
+    pub providers: BTreeMap<EnvironmentName, ProviderKind>,
+    /// The plan.
+    pub planning: Planning,
+}
+
+impl Evaluation {
+    /// Whether a finding refuses it.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// The plan, once it is there.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        match &self.planning {
+            Planning::Ready(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// What a sign-off would sign; nothing while there is nothing that could be signed.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        let plan = self.plan()?;
+        (!self.is_refused() && !self.transitions.is_empty())
+            .then(|| signed_digest(&self.transitions, &plan.digest()))
+    }
+
+    /// Names the transitions alone: two versions with the same one ask for the same thing.
+    #[must_use]
+    pub fn signature(&self) -> Digest {
+        signed_digest(&self.transitions, &Digest::of(b""))
+    }
+}
+
+/// A version, and what was found in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownVersion {
+    /// The forge's number for it.
+    pub id: u64,
+    /// What the gate looks at.
+    pub seen: VersionSeen,
+    /// [`Evaluation::signature`] of it; nothing if it was gone before it was looked at.
+    pub signature: Option<Digest>,
+}
+
+/// What the gate said, with names for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Judged {
+    /// Signed off.
+    SignedOff {
+        /// By whom, by their names on the forge.
+        approvers: Vec<String>,
+    },
+    /// Not signed off.
+    Missing(Vec<Missing>),
+}
+
+/// What became of a merge request on the target branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Landed {
+    /// It is accepted.
+    Accepted {
+        /// The commit of the target branch that it was found at.
+        commit: CommitId,
+    },
+    /// It is not.
+    Held {
+        /// The commit of the target branch that it was found at.
+        commit: CommitId,
+        /// Why.
+        because: HeldBecause,
+    },
+    /// It changed nothing that Landfall looks after.
+    Nothing {
+        /// The commit of the target branch that it was found at.
+        commit: CommitId,
+    },
+}
+
+/// The plan that the comment shows, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// What it names.
+    pub digest: Digest,
+    /// When the forge says that the comment which first showed it was written.
+    pub at: Timestamp,
+}
+
+/// All that is known of a merge request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Review {
+    /// As the forge last showed it.
+    pub facts: MergeRequest,
+    /// Its versions, oldest first.
+    pub versions: Vec<KnownVersion>,
+    /// What it would do.
+    pub evaluation: Option<Evaluation>,
+    /// Approvals as last seen.
+    pub approvals: Vec<Approval>,
+    /// What the gate said of them.
+    pub judged: Option<Judged>,
+    /// What became of it.
+    pub landed: Option<Landed>,
+}
+
+impl Review {
+    /// A merge request that was just seen for the first time.
+    #[must_use]
+    pub fn new(facts: MergeRequest) -> Self {
+        Self {
+            facts,
+            versions: vec![],
+            evaluation: None,
+            approvals: vec![],
+            judged: None,
+            landed: None,
+        }
+    }
+
+    /// Whether it may still change.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.facts.state == MergeRequestState::Open
+    }
+}
