@@ -6,6 +6,7 @@ pub mod finding;
 pub mod ids;
 pub mod landing;
 pub mod merge_request;
+pub mod key;
 pub mod plan;
 pub mod report;
 pub mod request;

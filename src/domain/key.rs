@@ -1,0 +1,262 @@
+//! What there is to reconcile, by name: all work is the reconciliation of a [`Key`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{
+    CommitId, EnvironmentName, InvalidId, MergeRequestNumber, RepositoryId, RequestKey, RunId, TeamName,
+};
+
+/// One thing to look at until what is and what should be agree.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Key {
+    /// An open merge request: its transitions, findings, plan and sign-off.
+    Review {
+        /// Where it is.
+        repository: RepositoryId,
+        /// Which one.
+        merge_request: MergeRequestNumber,
+    },
+    /// The target branch: what landed since the last look.
+    Landing {
+        /// Whose branch.
+        repository: RepositoryId,
+    },
+    /// A request: at most one run for each of its generations.
+    Request {
+        /// Where it is kept.
+        repository: RepositoryId,
+        /// Which one.
+        request: RequestKey,
+    },
+    /// A run: its next steps.
+    Run(RunId),
+    /// An environment: all operations there that have not ended.
+    Poll {
+        /// Whose rules name the environment.
+        repository: RepositoryId,
+        /// Which one.
+        environment: EnvironmentName,
+    },
+    /// What the forge shows about something.
+    Report {
+        /// Where it is shown.
+        repository: RepositoryId,
+        /// About what.
+        subject: ReportSubject,
+    },
+    /// A whole repository: every key of it that could be out of date.
+    Sweep {
+        /// Which one.
+        repository: RepositoryId,
+    },
+}
+
+/// What a report is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReportSubject {
+    /// A merge request: its comment and its status.
+    MergeRequest(MergeRequestNumber),
+    /// A commit that was pushed to the target branch without one: its issue.
+    Push(CommitId),
+}
+
+/// How a reconcile function ended when nothing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing is left to do until somebody touches the key.
+    Done,
+    /// Something is left: look again at that time.
+    Again(Timestamp),
+}
+
+/// Among whom the workers' time is divided: a team of a repository, or the repository where no team is known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share(String);
+
+impl Share {
+    /// The share of a whole repository.
+    #[must_use]
+    pub fn of_repository(repository: &RepositoryId) -> Self {
+        Self(repository.to_string())
+    }
+
+    /// The share of one team in a repository.
+    #[must_use]
+    pub fn of_team(repository: &RepositoryId, team: &TeamName) -> Self {
+        Self(format!("{repository}/{team}"))
+    }
+
+    /// The text under which it is stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Key {
+    /// The word that the key begins with.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Review { .. } => "review",
+            Self::Landing { .. } => "landing",
+            Self::Request { .. } => "request",
+            Self::Run(_) => "run",
+            Self::Poll { .. } => "poll",
+            Self::Report { .. } => "report",
+            Self::Sweep { .. } => "sweep",
+        }
+    }
+
+    /// The repository that it belongs to, where the key says so: a run's key does not.
+    #[must_use]
+    pub fn repository(&self) -> Option<&RepositoryId> {
+        match self {
+            Self::Review { repository, .. }
+            | Self::Landing { repository }
+            | Self::Request { repository, .. }
+            | Self::Poll { repository, .. }
+            | Self::Report { repository, .. }
+            | Self::Sweep { repository } => Some(repository),
+            Self::Run(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind();
+        match self {
+            Self::Review {
+                repository,
+                merge_request,
+            } => write!(f, "{kind}/{repository}/{merge_request}"),
+            Self::Landing { repository } | Self::Sweep { repository } => write!(f, "{kind}/{repository}"),
+            Self::Request { repository, request } => write!(f, "{kind}/{repository}/{request}"),
+            Self::Run(run) => write!(f, "{kind}/{run}"),
+            Self::Poll {
+                repository,
+                environment,
+            } => write!(f, "{kind}/{repository}/{environment}"),
+            Self::Report {
+                repository,
+                subject: ReportSubject::MergeRequest(number),
+            } => {
+                write!(f, "{kind}/{repository}/{number}")
+            }
+            Self::Report {
+                repository,
+                subject: ReportSubject::Push(commit),
+            } => {
+                write!(f, "{kind}/{repository}/commit-{commit}")
+            }
+        }
+    }
+}
+
+impl FromStr for Key {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = || InvalidId {
+            text: text.into(),
+            expected: "a key (`kind/…` as the queue writes it)",
+        };
+        let number = |text: &str| text.parse().map(MergeRequestNumber).map_err(|_| invalid());
+        let parts: Vec<&str> = text.split('/').collect();
+        let key = match parts.as_slice() {
+            ["review", repository, merge_request] => Self::Review {
+                repository: repository.parse()?,
+                merge_request: number(merge_request)?,
+            },
+            ["landing", repository] => Self::Landing {
+                repository: repository.parse()?,
+            },
+            ["request", repository, kind, name] => Self::Request {
+                repository: repository.parse()?,
+                request: RequestKey {
+                    kind: kind.parse()?,
+                    name: name.parse()?,
+                },
+            },
+            ["run", run] => Self::Run(run.parse()?),
+            ["poll", repository, environment] => Self::Poll {
+                repository: repository.parse()?,
+                environment: environment.parse()?,
+            },
+            ["report", repository, subject] => Self::Report {
+                repository: repository.parse()?,
+                subject: match subject.strip_prefix("commit-") {
+                    Some(commit) => ReportSubject::Push(commit.parse()?),
+                    None => ReportSubject::MergeRequest(number(subject)?),
+                },
+            },
+            ["sweep", repository] => Self::Sweep {
+                repository: repository.parse()?,
+            },
+            _ => return Err(invalid()),
+        };
+        // `+5`, `05` or an upper-case run id would be a second name for the same thing.
+        if key.to_string() == text {
+            Ok(key)
+        } else {
+            Err(invalid())
+        }
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> String {
+        key.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("review/platform/7")]
+    #[case("landing/platform")]
+    #[case("request/platform/Project/orders")]
+    #[case("run/0198c5a0-0000-7000-8000-000000000001")]
+    #[case("poll/platform/production-eu")]
+    #[case("report/platform/7")]
+    #[case("report/platform/commit-0123456789012345678901234567890123456789")]
+    #[case("sweep/platform")]
+    fn a_key_is_read_as_it_was_written(#[case] text: &str) {
+        let key: Key = text.parse().unwrap();
+        assert_eq!(key.to_string(), text);
+        assert!(text.starts_with(key.kind()));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("review/platform")]
+    #[case("review/platform/seven")]
+    #[case("review/platform/+7")]
+    #[case("review/platform/07")]
+    #[case("review/platform/7/")]
+    #[case("request/platform/Project")]
+    #[case("request/platform/Spaceship/orders")]
+    #[case("run/0198C5A0-0000-7000-8000-000000000001")]
+    #[case("report/platform/commit-abc")]
+    #[case("teleport/platform")]
+    fn what_is_not_a_key_is_refused(#[case] text: &str) {
+        assert!(text.parse::<Key>().is_err());
+    }
+}
