@@ -7,3 +7,5 @@ pub mod domain;
 pub mod forge;
 pub mod git;
 pub mod provider;
+pub mod queue;
+pub mod store;

@@ -1,0 +1,28 @@
+//! The steps that bring a database to the form that this version needs, built into the binary. A step that was
+//! released is never edited: the next one goes on from it.
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "queue", include_str!("../../migrations/sqlite/0001_queue.sql")),
+    (
+        2,
+        "deliveries",
+        include_str!("../../migrations/sqlite/0002_deliveries.sql"),
+    ),
+];
+
+/// All steps for SQLite.
+pub(in crate::store) fn sqlite() -> Migrator {
+    let migrations = SQLITE.iter().map(|&(version, name, sql)| {
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    });
+    Migrator::with_migrations(migrations.collect())
+}
