@@ -1,1 +1,9 @@
-//! tests
+//! Tests over real peers: git, HTTP, files. One binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at what it did not expect"
+)]
+
+mod mirror;
