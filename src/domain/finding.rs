@@ -63,6 +63,30 @@ impl Finding {
             hint: hint.into(),
         }
     }
+
+    /// A finding that a person should read, and that refuses nothing.
+    #[must_use]
+    pub fn warning(code: Code, place: Place, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            code,
+            place,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// Whether any of them refuses the change.
+#[must_use]
+pub fn any_error(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
+}
+
+/// In the order in which a person reads them: by path, line and column. What is said twice is said once.
+pub fn sort(findings: &mut Vec<Finding>) {
+    findings.sort_by(|a, b| (&a.place, a).cmp(&(&b.place, b)));
+    findings.dedup();
 }
 
 macro_rules! codes {
@@ -87,6 +111,8 @@ macro_rules! codes {
 codes! {
     /// The file is not UTF-8.
     NotUtf8 = "not-utf-8",
+    /// Nothing is in the file.
+    EmptyFile = "empty-file",
     /// The file is over the size limit.
     TooLarge = "too-large",
     /// The file is not YAML, or YAML that is not taken in requests.
@@ -135,6 +161,8 @@ codes! {
     PlanRefused = "plan-refused",
     /// `landfall.yaml` is missing or was never accepted.
     NoRules = "no-rules",
+    /// `landfall.yaml` names nobody who could sign off.
+    NoAdmin = "no-admin",
 }
 
 impl std::fmt::Display for Code {

@@ -15,6 +15,8 @@ pub mod rules;
 pub mod run;
 pub mod secret;
 pub mod signoff;
+pub mod shape;
 pub mod step;
 pub mod transition;
 pub mod tree;
+pub mod yaml;

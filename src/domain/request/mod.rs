@@ -1,4 +1,4 @@
-//! Requests: what may be written ([`raw`]), and what may be used (this module).
+//! Requests: what may be written ([`raw`]), and what may be used (this module); [`check`] leads from one to the other.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::ids::{BlobId, EnvironmentName, RequestKey, TeamName};
 use super::plan::Resource;
 
+pub mod check;
+mod meaning;
+pub mod quantity;
+pub mod raw;
+mod tree_check;
+mod update;
+
 /// A request that was found valid: nothing in it needs checking again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -14,6 +21,9 @@ pub struct Request {
     pub key: RequestKey,
     /// `metadata.team`.
     pub team: TeamName,
+    /// `metadata.expires`: the last day on which it is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<jiff::civil::Date>,
     /// `spec.environment`.
     pub environment: EnvironmentName,
     /// `spec.deletionPolicy`.
@@ -34,5 +44,5 @@ pub enum DeletionPolicy {
     Delete,
 }
 
-/// Path → blob → bytes of the files that a check looks at.
+/// Blob → bytes of the files that a check looks at.
 pub type Contents = BTreeMap<BlobId, Vec<u8>>;

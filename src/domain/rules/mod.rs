@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{EnvironmentName, TeamName, UserId};
 
+pub mod check;
+pub mod raw;
+
 /// The platform's rules, found valid.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {

@@ -1,0 +1,348 @@
+//! What a schema cannot say about a request: names that are unique, sizes that fit together, what `landfall.yaml`
+//! defines. Each check skips what has the wrong shape, since that was told.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Request;
+use super::quantity::Quantity;
+use super::raw::{RawDatabase, RawProject, SqlName};
+use crate::domain::finding::{Code, Finding};
+use crate::domain::ids::{EnvironmentName, InvalidId, Kind, RequestKey, RequestName, ResourceName, TeamName};
+use crate::domain::plan::{Resource, ResourceKind};
+use crate::domain::rules::Rules;
+use crate::domain::shape::{did_you_mean, dotted};
+use crate::domain::yaml::{Document, join};
+
+/// The lists of a project, with the kind of resource that their entries are, and its first half of a name.
+pub(super) const LISTS: [(&str, ResourceKind, &str); 3] = [
+    ("virtualMachines", ResourceKind::VirtualMachine, "virtual-machine"),
+    ("databases", ResourceKind::Database, "database"),
+    ("storage", ResourceKind::Storage, "storage"),
+];
+
+/// Names that clouds keep for themselves.
+const RESERVED_USERS: &[&str] = &[
+    "admin",
+    "administrator",
+    "azure_pg_admin",
+    "azure_superuser",
+    "guest",
+    "public",
+    "rdsadmin",
+    "root",
+];
+
+/// Checks one document; the folder is that of its file, and without rules nothing is looked up in them.
+pub(super) struct Meaning<'a> {
+    pub(super) document: &'a Document,
+    pub(super) rules: Option<&'a Rules>,
+    pub(super) folder: &'a str,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Meaning<'_> {
+    pub(super) fn check_project(&mut self) {
+        self.team();
+        self.environment();
+        self.expiry();
+        self.resources();
+        for (list, _, _) in LISTS {
+            self.unique_names(list);
+        }
+        for machine in self.entries("virtualMachines") {
+            self.size_within(
+                &join(&machine, "diskSize"),
+                Quantity::gibibytes(30),
+                Quantity::tebibytes(2),
+            );
+            self.access(&machine);
+        }
+        for database in self.entries("databases") {
+            self.size_within(
+                &join(&database, "storage"),
+                Quantity::gibibytes(32),
+                Quantity::tebibytes(16),
+            );
+            self.size_within(
+                &join(&database, "maxStorage"),
+                Quantity::gibibytes(32),
+                Quantity::tebibytes(16),
+            );
+            self.room_to_grow(&database);
+            self.admin_username(&database);
+        }
+    }
+
+    fn text(&self, pointer: &str) -> Option<&str> {
+        self.document.value.pointer(pointer).and_then(Value::as_str)
+    }
+
+    fn entries(&self, list: &str) -> Vec<String> {
+        let pointer = format!("/spec/{list}");
+        let length = self
+            .document
+            .value
+            .pointer(&pointer)
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len);
+        (0..length).map(|index| format!("{pointer}/{index}")).collect()
+    }
+
+    fn tell(&mut self, code: Code, pointer: &str, message: impl Into<String>, hint: impl Into<String>) {
+        let place = self.document.places.of_value(pointer);
+        self.findings.push(Finding::error(code, place, message, hint));
+    }
+
+    fn team(&mut self) {
+        let pointer = "/metadata/team";
+        let Some(team) = self.text(pointer).and_then(|text| TeamName::new(text).ok()) else {
+            return;
+        };
+        if team.as_str() != self.folder {
+            let message = format!(
+                "`metadata.team` is `{team}`, but the file is in the folder of `{}`.",
+                self.folder
+            );
+            let hint = format!(
+                "Move the file to `requests/{team}/`, or write `team: {}`.",
+                self.folder
+            );
+            self.tell(Code::WrongTeam, pointer, message, hint);
+        }
+        let Some(rules) = self.rules else { return };
+        if !rules.teams.contains_key(&team) {
+            let known: Vec<&str> = rules.teams.keys().map(TeamName::as_str).collect();
+            let hint = did_you_mean(team.as_str(), &known, "It has");
+            self.tell(
+                Code::WrongTeam,
+                pointer,
+                format!("`landfall.yaml` has no team `{team}`."),
+                hint,
+            );
+        }
+    }
+
+    fn environment(&mut self) {
+        let pointer = "/spec/environment";
+        let Some(name) = self
+            .text(pointer)
+            .and_then(|text| EnvironmentName::new(text).ok())
+        else {
+            return;
+        };
+        let Some(rules) = self.rules else { return };
+        if !rules.environments.contains_key(&name) {
+            let known: Vec<&str> = rules.environments.keys().map(EnvironmentName::as_str).collect();
+            let hint = did_you_mean(name.as_str(), &known, "It has");
+            let message = format!("`landfall.yaml` has no environment `{name}`.");
+            self.tell(Code::UnknownEnvironment, pointer, message, hint);
+        }
+    }
+
+    fn expiry(&mut self) {
+        let pointer = "/metadata/expires";
+        let Some(text) = self.text(pointer) else { return };
+        // A text of another form was told with the shape.
+        if text.len() == 10 && text.parse::<jiff::civil::Date>().is_err() {
+            self.tell(
+                Code::InvalidValue,
+                pointer,
+                "`metadata.expires` is not a day of the calendar.",
+                "Check month and day.",
+            );
+        }
+    }
+
+    fn resources(&mut self) {
+        let Some(spec) = self.document.value.get("spec").and_then(Value::as_object) else {
+            return;
+        };
+        let is_empty = |list: &str| {
+            spec.get(list)
+                .is_none_or(|v| v.as_array().is_some_and(Vec::is_empty))
+        };
+        if LISTS.iter().all(|(list, _, _)| is_empty(list)) && !self.document.places.is_doubtful("/spec") {
+            let place = self.document.places.of_key("/spec");
+            self.findings.push(Finding::error(
+                Code::MissingField,
+                place,
+                "The project asks for nothing.",
+                "Add an entry to `virtualMachines`, `databases` or `storage`; to remove everything, delete the file.",
+            ));
+        }
+    }
+
+    fn unique_names(&mut self, list: &str) {
+        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        for entry in self.entries(list) {
+            let pointer = join(&entry, "name");
+            let Some(name) = self.text(&pointer).map(String::from) else {
+                continue;
+            };
+            let line = self.document.places.of_value(&pointer).line;
+            match seen.get(&name) {
+                Some(first) => {
+                    let shown = crate::domain::secret::shown(&name);
+                    let message = format!("`{shown}` stands twice in `spec.{list}`; first in line {first}.");
+                    self.tell(
+                        Code::DuplicateName,
+                        &pointer,
+                        message,
+                        "Give each entry a name of its own.",
+                    );
+                }
+                None => {
+                    seen.insert(name, line);
+                }
+            }
+        }
+    }
+
+    fn quantity(&self, pointer: &str) -> Option<Quantity> {
+        self.text(pointer)?.parse().ok()
+    }
+
+    fn size_within(&mut self, pointer: &str, least: Quantity, most: Quantity) {
+        let Some(size) = self.quantity(pointer) else {
+            return;
+        };
+        if size < least || size > most {
+            let message = format!("{} takes {least} to {most}, not {size}.", dotted(pointer));
+            self.tell(
+                Code::InvalidValue,
+                pointer,
+                message,
+                format!("Write a size of {least} to {most}."),
+            );
+        }
+    }
+
+    fn access(&mut self, machine: &str) {
+        let (access, key) = (join(machine, "access"), join(machine, "sshPublicKey"));
+        let by_ssh = self.text(&access) == Some("SSH");
+        let has_key = self.document.value.pointer(&key).is_some();
+        if by_ssh && !has_key {
+            let message = format!("{} needs the field `sshPublicKey`.", dotted(machine));
+            let hint = "Add `sshPublicKey: ssh-ed25519 …`, or leave out `access` for sessions without keys.";
+            self.tell(Code::MissingField, &access, message, hint);
+        }
+        if has_key && !by_ssh && matches!(self.text(&access), None | Some("Session")) {
+            let place = self.document.places.of_key(&key);
+            let message = format!("{} is of use with `access: SSH` only.", dotted(&key));
+            let hint = "Write `access: SSH`, or leave the key out.";
+            self.findings
+                .push(Finding::error(Code::InvalidValue, place, message, hint));
+        }
+    }
+
+    fn room_to_grow(&mut self, database: &str) {
+        let (storage, most) = (join(database, "storage"), join(database, "maxStorage"));
+        let given = self.document.value.pointer(&most).is_some();
+        let storage_size = self.quantity(&storage).unwrap_or(Quantity::gibibytes(32));
+        let Some(most_size) = (if given {
+            self.quantity(&most)
+        } else {
+            Some(Quantity::gibibytes(100))
+        }) else {
+            return;
+        };
+        if most_size < storage_size {
+            let when = if given { "" } else { " when it is not given" };
+            let message = format!(
+                "{} is {most_size}{when}, less than `storage` with {storage_size}.",
+                dotted(&most)
+            );
+            let place = if given { most } else { storage };
+            self.tell(
+                Code::InvalidValue,
+                &place,
+                message,
+                format!("Write `maxStorage: {storage_size}` or more."),
+            );
+        }
+    }
+
+    fn admin_username(&mut self, database: &str) {
+        let pointer = join(database, "adminUsername");
+        let Some(name) = self.text(&pointer) else { return };
+        if RESERVED_USERS.contains(&name) || name.starts_with("pg_") {
+            let message = format!("{} is a name that clouds keep for themselves.", dotted(&pointer));
+            self.tell(
+                Code::InvalidValue,
+                &pointer,
+                message,
+                "Leave it out for `appadmin`, or take another name.",
+            );
+        }
+    }
+}
+
+/// The valid request of a document in which nothing was found.
+pub(super) fn project(document: &Document) -> Result<Request, String> {
+    let raw: RawProject =
+        serde_json::from_value(document.value.clone()).map_err(|error| error.to_string())?;
+    valid(raw).map_err(|error| error.to_string())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Invalid {
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error("a value cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+    #[error("not a day of the calendar")]
+    Day(#[from] jiff::Error),
+}
+
+fn valid(raw: RawProject) -> Result<Request, Invalid> {
+    let spec = raw.spec;
+    let mut resources = Vec::new();
+    for machine in &spec.virtual_machines {
+        resources.push(resource(0, &machine.name.0, machine)?);
+    }
+    for database in &spec.databases {
+        let database = with_database_name(database.clone());
+        resources.push(resource(1, &database.name.0, &database)?);
+    }
+    for storage in &spec.storage {
+        resources.push(resource(2, &storage.name.0, storage)?);
+    }
+    Ok(Request {
+        key: RequestKey {
+            kind: Kind::Project,
+            name: RequestName::new(raw.metadata.name.0)?,
+        },
+        team: TeamName::new(raw.metadata.team.0)?,
+        expires: raw.metadata.expires.map(|day| day.0.parse()).transpose()?,
+        environment: EnvironmentName::new(spec.environment.0)?,
+        deletion_policy: spec.deletion_policy,
+        resources,
+    })
+}
+
+fn with_database_name(mut database: RawDatabase) -> RawDatabase {
+    let from_name = || {
+        let name = database.name.0.replace('-', "_");
+        let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
+        SqlName(if starts_well { name } else { format!("db_{name}") })
+    };
+    let name = database.database_name.take().unwrap_or_else(from_name);
+    RawDatabase {
+        database_name: Some(name),
+        ..database
+    }
+}
+
+fn resource(list: usize, name: &str, raw: &impl serde::Serialize) -> Result<Resource, Invalid> {
+    let (_, kind, prefix) = LISTS[list];
+    let mut properties: BTreeMap<String, Value> = serde_json::from_value(serde_json::to_value(raw)?)?;
+    properties.remove("name");
+    Ok(Resource {
+        name: ResourceName::new(format!("{prefix}/{name}"))?,
+        kind,
+        properties,
+        depends_on: Vec::new(),
+    })
+}
