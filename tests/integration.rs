@@ -7,3 +7,7 @@
 )]
 
 mod mirror;
+//! Tests of the whole: one binary, one module a subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod validate;

@@ -168,7 +168,10 @@ impl Fault<'_> {
         let found = self.error.instance();
         let hint = match found.as_ref() {
             Value::Number(_) | Value::Bool(_) if taken == "text" => {
-                "Put it in quotes: without them, YAML reads it as something else than text.".into()
+                format!(
+                    "Write {}; numbers, `true` and `false` are text only in quotes.",
+                    self.taken_text()
+                )
             }
             Value::String(text) if taken == "true or false" && is_old_boolean(text) => {
                 "Write `true` or `false`.".into()
@@ -256,6 +259,13 @@ impl Fault<'_> {
         )
     }
 
+    fn taken_text(&self) -> &str {
+        self.schema
+            .get("patternErrorMessage")
+            .and_then(Value::as_str)
+            .unwrap_or("text")
+    }
+
     fn value(&self, code: Code, message: impl Into<String>, hint: impl Into<String>) -> Finding {
         Finding::error(code, self.place(), message, hint)
     }
@@ -300,15 +310,21 @@ pub fn did_you_mean(found: &str, options: &[&str], all: &str) -> String {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(found);
     // Comparing is quadratic in the lengths, and a word that long is no slip of the pen.
-    let nearest = options
+    let near: Vec<(usize, &str)> = options
         .iter()
         .filter(|_| found.len() <= 60)
         .map(|option| (strsim::damerau_levenshtein(&wanted, &plain(option)), *option))
         .filter(|(distance, option)| *distance <= 1 + option.len() / 4)
-        .min();
-    match nearest {
-        Some((_, option)) => format!("Did you mean `{option}`?"),
-        None => format!("{all} {}.", list(options, "and")),
+        .collect();
+    let least = near.iter().map(|(distance, _)| *distance).min();
+    let nearest: Vec<&str> = near
+        .iter()
+        .filter(|(d, _)| Some(*d) == least)
+        .map(|(_, option)| *option)
+        .collect();
+    match nearest.as_slice() {
+        [option] => format!("Did you mean `{option}`?"),
+        _ => format!("{all} {}.", list(options, "and")),
     }
 }
 

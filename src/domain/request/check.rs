@@ -101,14 +101,13 @@ pub(super) fn check_with(rules: Option<&Rules>, file: &ChangedFile<'_>) -> (Opti
 
 fn check_document(rules: Option<&Rules>, document: &Document, folder: &str) -> Vec<Finding> {
     let kinds = Kind::ALL.map(Kind::as_str);
-    let mut findings = check_head(document, &kinds);
-    if any_error(&findings)
-        && document
-            .value
-            .get("kind")
-            .and_then(Value::as_str)
-            .is_none_or(|kind| !kinds.contains(&kind))
-    {
+    let kind = document
+        .value
+        .get("kind")
+        .and_then(Value::as_str)
+        .filter(|kind| kinds.contains(kind));
+    let mut findings = check_head(document, &kinds, kind.is_none());
+    if kind.is_none() {
         return findings;
     }
     findings.extend(PROJECT.check(document, &["/apiVersion", "/kind"]));
@@ -123,8 +122,8 @@ fn check_document(rules: Option<&Rules>, document: &Document, folder: &str) -> V
     findings
 }
 
-/// `apiVersion` and `kind`: they say how to read the rest.
-pub(in crate::domain) fn check_head(document: &Document, kinds: &[&str]) -> Vec<Finding> {
+/// `apiVersion` and `kind`: they say how to read the rest. Missing ones are told if no schema will tell them.
+pub(in crate::domain) fn check_head(document: &Document, kinds: &[&str], tell_missing: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(head) = document.value.as_object() else {
         if !document.places.is_doubtful("") {
@@ -168,8 +167,7 @@ pub(in crate::domain) fn check_head(document: &Document, kinds: &[&str]) -> Vec<
                     hint,
                 ));
             }
-            // The schema of a kind tells a missing field; without a kind there is no schema.
-            None if head.contains_key("kind") => {}
+            None if !tell_missing => {}
             None => {
                 let hint = format!("Add `{field}: {}`.", known.join("` or `"));
                 let message = format!("The file needs the field `{field}`.");

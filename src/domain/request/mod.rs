@@ -11,6 +11,8 @@ pub mod check;
 mod meaning;
 pub mod quantity;
 pub mod raw;
+#[cfg(test)]
+mod tests;
 mod tree_check;
 mod update;
 

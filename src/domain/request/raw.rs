@@ -39,7 +39,7 @@ pub(crate) use text;
 
 text! {
     /// A DNS-1123 label.
-    Label, 40, "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+    Label, 40, "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
     "a name of up to 40 lower-case letters, digits and hyphens, with a letter or digit at both ends"
 }
 text! {

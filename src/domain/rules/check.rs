@@ -25,7 +25,7 @@ pub fn check_rules(bytes: &[u8]) -> (Option<Rules>, Vec<Finding>) {
     findings.extend(told);
     let mut rules = None;
     if let Some(document) = document {
-        findings.extend(check_head(&document, &["Rules"]));
+        findings.extend(check_head(&document, &["Rules"], false));
         if document.value.is_object() {
             findings.extend(RULES.check(&document, &["/apiVersion", "/kind"]));
             check_people(&document, &mut findings);
@@ -158,4 +158,73 @@ fn valid(value: &Value) -> Result<Rules, Invalid> {
         groups: raw.roles.admin.groups.into_iter().map(|group| group.0).collect(),
     };
     Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const HEAD: &str = "apiVersion: landfall.dev/v1\nkind: Rules\n";
+    const PLACES: &str = "environments: {dev: {provider: Simulator}}\nteams: {}\n";
+    const ADMINS: &str = "roles: {admin: {users: [{id: 1, name: root}], groups: [platform/admins]}}\n";
+
+    fn told(text: &str) -> Vec<String> {
+        let (rules, findings) = check_rules(text.as_bytes());
+        assert_eq!(rules.is_none(), any_error(&findings));
+        findings
+            .iter()
+            .map(|f| format!("{} {}:{}", f.code, f.place.line, f.place.column))
+            .collect()
+    }
+
+    #[test]
+    fn good_rules_are_read() {
+        let text = format!("{HEAD}{PLACES}{ADMINS}approvals: {{required: 2}}\n");
+        let (rules, findings) = check_rules(text.as_bytes());
+        assert_eq!(findings, []);
+        let rules = rules.expect("valid");
+        assert_eq!(rules.approvals, 2);
+        assert_eq!(
+            rules.admins.users.get(&UserId(1)).map(String::as_str),
+            Some("root")
+        );
+        assert!(rules.admins.groups.contains("platform/admins"));
+        assert!(rules.environments.keys().any(|name| name.as_str() == "dev"));
+    }
+
+    #[test]
+    fn one_approval_is_needed_if_nothing_is_said() {
+        let (rules, _) = check_rules(format!("{HEAD}{PLACES}{ADMINS}").as_bytes());
+        assert_eq!(rules.map(|rules| rules.approvals), Some(1));
+    }
+
+    #[rstest]
+    #[case::empty("", "", &["empty-file 1:1"])]
+    #[case::no_roles(HEAD, PLACES, &["missing-field 1:1"])]
+    #[case::other_kind("apiVersion: landfall.dev/v1\nkind: Project\n", "environments: {}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["unknown-kind 2:7"])]
+    #[case::no_kind("apiVersion: landfall.dev/v1\n", "environments: {}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["missing-field 1:1"])]
+    #[case::no_admin(HEAD, "environments: {}\nteams: {}\nroles: {admin: {}}\n", &["no-admin 5:9"])]
+    #[case::too_few_admins(HEAD, "environments: {}\nteams: {}\nroles: {admin: {users: [{id: 1, name: a}]}}\napprovals: {required: 2}\n", &["no-admin 6:23"])]
+    #[case::no_approval(HEAD, "environments: {}\nteams: {}\nroles: {admin: {groups: [a]}}\napprovals: {required: 0}\n", &["invalid-value 6:23"])]
+    #[case::person_twice(HEAD, "environments: {}\nteams: {a: {members: [{id: 1, name: a}, {id: 1, name: b}]}}\nroles: {admin: {groups: [a]}}\n", &["duplicate-name 4:46"])]
+    #[case::name_for_id(HEAD, "environments: {}\nteams: {a: {members: [{id: ada, name: a}]}}\nroles: {admin: {groups: [a]}}\n", &["wrong-type 4:28"])]
+    #[case::bad_name(HEAD, "environments: {Dev_1: {provider: Simulator}}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["invalid-value 3:16"])]
+    #[case::unknown_provider(HEAD, "environments: {dev: {provider: Moon}}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["invalid-value 3:32"])]
+    #[case::unknown_field(HEAD, "environments: {}\nteams: {}\nroles: {admin: {group: [a]}}\n", &["no-admin 5:9", "unknown-field 5:17"])]
+    fn broken_rules_are_told_at_their_place(
+        #[case] head: &str,
+        #[case] rest: &str,
+        #[case] expected: &[&str],
+    ) {
+        assert_eq!(told(&format!("{head}{rest}")), expected);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_a_finding() {
+        let name = "a".repeat(41);
+        let text = format!("{HEAD}environments: {{{name}: {{provider: Simulator}}}}\nteams: {{}}\n{ADMINS}");
+        assert_eq!(told(&text), ["invalid-value 3:16"]);
+    }
 }
