@@ -7,6 +7,7 @@ pub mod clock;
 pub mod domain;
 pub mod forge;
 pub mod git;
+pub mod http_client;
 pub mod provider;
 pub mod queue;
 pub mod store;
