@@ -18,9 +18,9 @@ pub struct User {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MergeRequestState {
-    /// Open.
+    /// Open, or being merged right now.
     Open,
-    /// Closed without a merge, or locked by the forge.
+    /// Closed without a merge.
     Closed,
     /// Merged, by whichever way.
     Merged,

@@ -1,6 +1,8 @@
 //! What Landfall needs of a forge: [`Forge`], and the facts that it answers with. Each adapter owns its wire types,
 //! its webhook parsing and its client.
 
+pub mod gitlab;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

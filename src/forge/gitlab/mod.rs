@@ -1,0 +1,579 @@
+//! GitLab 18 and later, by REST. One method is one call (a listing: one call a page), with two exceptions that say
+//! so; nothing is asked for when the adapter is made.
+
+mod client;
+mod endpoints;
+pub mod webhook;
+mod wire;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use gitlab::api::common::{NameOrId, SortOrder, VisibilityLevel};
+use gitlab::api::issues::{IssueOrderBy, IssueScope};
+use gitlab::api::merge_requests::{MergeRequestOrderBy, MergeRequestScope, MergeRequestState as ListedState};
+use gitlab::api::projects::hooks::{DeleteHook, Hooks};
+use gitlab::api::projects::issues::{CreateIssue, Issues};
+use gitlab::api::projects::members::AllProjectMember;
+use gitlab::api::projects::merge_requests::approvals::MergeRequestApprovals;
+use gitlab::api::projects::merge_requests::notes::{
+    CreateMergeRequestNote, EditMergeRequestNote, MergeRequestNotes, NoteOrderBy,
+};
+use gitlab::api::projects::merge_requests::{MergeRequest as OneMergeRequest, MergeRequests};
+use gitlab::api::projects::repository::commits::MergeRequests as MergeRequestsOfCommit;
+use gitlab::api::projects::{CreateProject, Project as OneProject};
+use gitlab::api::users::CurrentUser;
+use jiff::Timestamp;
+use url::Url;
+
+use self::client::Client;
+use self::endpoints::Call;
+use super::{
+    CommitState, CommitStatus, Forge, ForgeApproval, ForgeError, Hook, Issue, Limits, Member, MergeRequest,
+    NewCommit, NewHook, NewIssue, NewProject, Note, Project, PushEvent, User, Version,
+};
+use crate::clock::Clock;
+use crate::domain::ids::{CommitId, MergeRequestNumber, NoteId, UserId};
+use crate::domain::secret::Secret;
+
+/// The user name to give for git over HTTP; the password is the token.
+pub const GIT_USERNAME: &str = "oauth2";
+
+/// The longest note that GitLab takes, in characters.
+const LONGEST_NOTE: usize = 1_000_000;
+
+/// What the adapter needs to know.
+pub struct GitLabOptions {
+    /// Where GitLab is, a sub-path included (`https://host/gitlab`).
+    pub base_url: Url,
+    /// The project's number.
+    pub project: u64,
+    /// An access token with the scope `api` and, in the project, the role Maintainer.
+    pub token: Secret,
+    /// From [`crate::http_client::build`].
+    pub client: reqwest::Client,
+    /// Tells when a pause that GitLab asked for is over.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why the options are of no use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GitLabOptionsError {
+    /// Not an address of a GitLab.
+    #[error(
+        "the forge's url is not usable: give `https://host` or `https://host/path`, without user, query or fragment"
+    )]
+    BaseUrl,
+    /// No token, or one that cannot be sent.
+    #[error("the forge's token is empty or holds characters that no token has")]
+    Token,
+}
+
+/// A project on a GitLab.
+pub struct GitLab {
+    client: Client,
+    base: String,
+    project: u64,
+    /// The project's page, as GitLab last named it: paths change, and no page below a project goes by its number.
+    web_url: Mutex<Option<Url>>,
+}
+
+impl GitLab {
+    /// Makes the adapter, without calling anybody.
+    ///
+    /// # Errors
+    /// [`GitLabOptionsError`] if the address or the token cannot be one.
+    pub fn new(options: GitLabOptions) -> Result<Self, GitLabOptionsError> {
+        let GitLabOptions {
+            base_url,
+            project,
+            token,
+            client,
+            clock,
+        } = options;
+        let plain = matches!(base_url.scheme(), "http" | "https")
+            && base_url.username().is_empty()
+            && base_url.password().is_none()
+            && base_url.query().is_none()
+            && base_url.fragment().is_none();
+        if !plain {
+            return Err(GitLabOptionsError::BaseUrl);
+        }
+        if token.is_empty() {
+            return Err(GitLabOptionsError::Token);
+        }
+        let base = base_url.as_str().trim_end_matches('/').to_owned();
+        let client =
+            Client::new(client, base.clone(), token, clock).map_err(|_| GitLabOptionsError::Token)?;
+        Ok(Self {
+            client,
+            base,
+            project,
+            web_url: Mutex::new(None),
+        })
+    }
+
+    fn remember_web_url(&self, web_url: &str) {
+        let Some(url) = Url::parse(web_url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+        else {
+            return;
+        };
+        *self.web_url.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
+    }
+
+    fn seen(&self, merge_request: wire::MergeRequest) -> MergeRequest {
+        let merge_request = MergeRequest::from(merge_request);
+        if let Some((project, _)) = merge_request.web_url.rsplit_once("/-/merge_requests/") {
+            self.remember_web_url(project);
+        }
+        merge_request
+    }
+
+    /// What was listed, each once: a page can repeat what moved while the one before was read.
+    fn all_seen(&self, listed: Vec<wire::MergeRequest>) -> Vec<MergeRequest> {
+        let mut merge_requests: Vec<_> = listed
+            .into_iter()
+            .filter(|merge_request| merge_request.target_project_id == self.project)
+            .map(|merge_request| self.seen(merge_request))
+            .collect();
+        merge_requests.sort_by_key(|merge_request| merge_request.number);
+        merge_requests.dedup_by_key(|merge_request| merge_request.number);
+        merge_requests
+    }
+}
+
+/// The builders of the crate fail only where a field was forgotten.
+fn built<T, E: std::fmt::Display>(activity: &str, endpoint: Result<T, E>) -> Result<T, ForgeError> {
+    endpoint.map_err(|error| ForgeError::Unexpected {
+        activity: activity.to_owned(),
+        reason: format!("the call could not be made up: {error}"),
+    })
+}
+
+/// GitLab refuses to move a status to the state that it has, as in "Cannot transition status via :run from :running".
+fn has_state_already(reason: &str, state: CommitState) -> bool {
+    reason
+        .split_once("Cannot transition status via")
+        .and_then(|(_, rest)| rest.split_once("from :"))
+        .is_some_and(|(_, from)| {
+            let end = from.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(from.len());
+            from.get(..end) == Some(wire::status_name(state))
+        })
+}
+
+#[async_trait]
+impl Forge for GitLab {
+    async fn own_user(&self) -> Result<User, ForgeError> {
+        let activity = "reading our own user".to_owned();
+        let endpoint = built(&activity, CurrentUser::builder().build())?;
+        Ok(self.client.query::<wire::User>(activity, endpoint).await?.into())
+    }
+
+    async fn merge_request(&self, number: MergeRequestNumber) -> Result<MergeRequest, ForgeError> {
+        let activity = format!("reading merge request !{number}");
+        let endpoint = OneMergeRequest::builder()
+            .project(self.project)
+            .merge_request(number.0)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        Ok(self.seen(self.client.query(activity, endpoint).await?))
+    }
+
+    async fn open_merge_requests(&self, target_branch: &str) -> Result<Vec<MergeRequest>, ForgeError> {
+        let activity = format!("listing the open merge requests into {target_branch}");
+        let endpoint = MergeRequests::builder()
+            .project(self.project)
+            .state(ListedState::Opened)
+            .target_branch(target_branch)
+            .scope(MergeRequestScope::All)
+            .order_by(MergeRequestOrderBy::CreatedAt)
+            .sort(SortOrder::Ascending)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        Ok(self.all_seen(self.client.list(activity, endpoint).await?))
+    }
+
+    async fn merged_since(
+        &self,
+        target_branch: &str,
+        since: Timestamp,
+    ) -> Result<Vec<MergeRequest>, ForgeError> {
+        let activity = format!("listing what was merged into {target_branch}");
+        let call = Call::merged_since(self.project, target_branch, since);
+        let mut merged = self.all_seen(self.client.list(activity, call).await?);
+        merged.sort_by_key(|merge_request| {
+            (
+                merge_request.merged_at.unwrap_or(merge_request.updated_at),
+                merge_request.number,
+            )
+        });
+        Ok(merged)
+    }
+
+    async fn merge_requests_of_commit(&self, commit: &CommitId) -> Result<Vec<MergeRequest>, ForgeError> {
+        let activity = format!("listing the merge requests of commit {}", commit.short());
+        let endpoint = MergeRequestsOfCommit::builder()
+            .project(self.project)
+            .sha(commit.as_str())
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        Ok(self.all_seen(self.client.list(activity, endpoint).await?))
+    }
+
+    async fn versions(&self, number: MergeRequestNumber) -> Result<Vec<Version>, ForgeError> {
+        let activity = format!("listing the versions of merge request !{number}");
+        let listed: Vec<wire::Version> = self
+            .client
+            .list(activity, Call::versions(self.project, number))
+            .await?;
+        let mut versions: Vec<_> = listed.into_iter().filter_map(wire::Version::pushed).collect();
+        versions.sort_by_key(|version| version.id);
+        versions.dedup_by_key(|version| version.id);
+        Ok(versions)
+    }
+
+    async fn approvals(&self, number: MergeRequestNumber) -> Result<Vec<ForgeApproval>, ForgeError> {
+        let activity = format!("reading the approvals of merge request !{number}");
+        let endpoint = MergeRequestApprovals::builder()
+            .project(self.project)
+            .merge_request(number.0)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        let approvals: wire::Approvals = self.client.query(activity, endpoint).await?;
+        Ok(approvals.approved_by.into_iter().map(Into::into).collect())
+    }
+
+    async fn member(&self, user: UserId) -> Result<Option<Member>, ForgeError> {
+        let activity = format!("reading the role of user {user}");
+        let endpoint = AllProjectMember::builder()
+            .project(self.project)
+            .user(user.0)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        match self.client.query::<wire::Member>(activity, endpoint).await {
+            Ok(member) => Ok(member.effective()),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn is_group_member(&self, group: &str, user: UserId) -> Result<bool, ForgeError> {
+        if !endpoints::is_group_path(group) {
+            return Ok(false);
+        }
+        let activity = format!("reading whether user {user} is a member of {group}");
+        match self
+            .client
+            .query::<wire::Member>(activity, Call::group_member(group, user.0))
+            .await
+        {
+            Ok(member) => Ok(member.effective().is_some_and(|member| member.active)),
+            Err(ForgeError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn notes(&self, number: MergeRequestNumber) -> Result<Vec<Note>, ForgeError> {
+        let activity = format!("listing the notes of merge request !{number}");
+        let endpoint = MergeRequestNotes::builder()
+            .project(self.project)
+            .merge_request(number.0)
+            .order_by(NoteOrderBy::CreatedAt)
+            .sort(SortOrder::Ascending)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        let listed: Vec<wire::Note> = self.client.list(activity, endpoint).await?;
+        let mut notes: Vec<Note> = listed.into_iter().map(Into::into).collect();
+        notes.sort_by_key(|note| (note.created_at, note.id));
+        notes.dedup_by_key(|note| note.id);
+        Ok(notes)
+    }
+
+    async fn create_note(&self, number: MergeRequestNumber, body: &str) -> Result<Note, ForgeError> {
+        let activity = format!("writing a note on merge request !{number}");
+        let endpoint = CreateMergeRequestNote::builder()
+            .project(self.project)
+            .merge_request(number.0)
+            .body(body)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        Ok(self.client.query::<wire::Note>(activity, endpoint).await?.into())
+    }
+
+    async fn update_note(
+        &self,
+        number: MergeRequestNumber,
+        note: NoteId,
+        body: &str,
+    ) -> Result<Note, ForgeError> {
+        let activity = format!("changing note {note} on merge request !{number}");
+        let endpoint = EditMergeRequestNote::builder()
+            .project(self.project)
+            .merge_request(number.0)
+            .note(note.0)
+            .body(body)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        Ok(self.client.query::<wire::Note>(activity, endpoint).await?.into())
+    }
+
+    async fn set_status(&self, status: &CommitStatus) -> Result<(), ForgeError> {
+        let activity = format!("showing a status on commit {}", status.commit.short());
+        match self
+            .client
+            .run(activity, Call::set_status(self.project, status))
+            .await
+        {
+            Err(ForgeError::Refused { reason, .. } | ForgeError::Conflict { reason, .. })
+                if has_state_already(&reason, status.state) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn pushes_since(&self, since: Timestamp) -> Result<Vec<PushEvent>, ForgeError> {
+        let activity = "listing the pushes".to_owned();
+        let listed: Vec<wire::PushEvent> = self
+            .client
+            .list(activity, Call::pushes(self.project, since))
+            .await?;
+        let mut pushes: Vec<_> = listed
+            .into_iter()
+            .filter_map(wire::PushEvent::of_branch)
+            .filter(|push| push.at >= since)
+            .collect();
+        pushes.sort_by_key(|push| push.at);
+        Ok(pushes)
+    }
+
+    async fn create_issue(&self, issue: &NewIssue) -> Result<Issue, ForgeError> {
+        let activity = "opening an issue".to_owned();
+        let endpoint = CreateIssue::builder()
+            .project(self.project)
+            .title(issue.title.as_str())
+            .description(issue.body.as_str())
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        Ok(self.client.query::<wire::Issue>(activity, endpoint).await?.into())
+    }
+
+    /// Looks through all of our issues: GitLab's own search leaves out what looks like an HTML tag, as markers do.
+    async fn own_issues_with(&self, marker: &str) -> Result<Vec<Issue>, ForgeError> {
+        let activity = "listing our issues".to_owned();
+        let endpoint = Issues::builder()
+            .project(self.project)
+            .scope(IssueScope::CreatedByMe)
+            .order_by(IssueOrderBy::CreatedAt)
+            .sort(SortOrder::Descending)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        let listed: Vec<wire::Issue> = self.client.list(activity, endpoint).await?;
+        let mut issues: Vec<Issue> = listed
+            .into_iter()
+            .map(Issue::from)
+            .filter(|issue| issue.body.contains(marker))
+            .collect();
+        issues.sort_by_key(|issue| std::cmp::Reverse(issue.number));
+        issues.dedup_by_key(|issue| issue.number);
+        Ok(issues)
+    }
+
+    async fn hooks(&self) -> Result<Vec<Hook>, ForgeError> {
+        let activity = "listing the webhooks".to_owned();
+        let endpoint = built(&activity, Hooks::builder().project(self.project).build())?;
+        let listed: Vec<wire::Hook> = self.client.list(activity, endpoint).await?;
+        Ok(listed.into_iter().map(Into::into).collect())
+    }
+
+    /// A GitLab before 19 makes the hook but leaves a signing token out; then the hook is removed again, by a
+    /// second call.
+    async fn create_hook(&self, hook: &NewHook) -> Result<Hook, ForgeError> {
+        let activity = "registering a webhook".to_owned();
+        let made: wire::Hook = self
+            .client
+            .query(activity.clone(), Call::create_hook(self.project, hook))
+            .await?;
+        if hook.signing && !made.signing_token_present {
+            let endpoint = DeleteHook::builder()
+                .project(self.project)
+                .hook_id(made.id)
+                .build();
+            let endpoint = built(&activity, endpoint)?;
+            self.client
+                .run(
+                    format!("removing webhook {}, which does not sign", made.id),
+                    endpoint,
+                )
+                .await?;
+            let reason =
+                "this GitLab has no signing tokens, they came with 19.0: use a plain secret token".to_owned();
+            return Err(ForgeError::Unexpected { activity, reason });
+        }
+        Ok(made.into())
+    }
+
+    async fn project(&self) -> Result<Project, ForgeError> {
+        let activity = format!("reading project {}", self.project);
+        let endpoint = built(&activity, OneProject::builder().project(self.project).build())?;
+        let project = Project::from(self.client.query::<wire::Project>(activity, endpoint).await?);
+        self.remember_web_url(&project.web_url);
+        Ok(project)
+    }
+
+    /// Two calls: GitLab wants the group by its number.
+    async fn create_project(&self, project: &NewProject) -> Result<Project, ForgeError> {
+        let activity = format!("reading group {}", project.group);
+        if !endpoints::is_group_path(&project.group) {
+            return Err(ForgeError::NotFound { activity });
+        }
+        let name = NameOrId::from(project.group.as_str());
+        let endpoint = built(
+            &activity,
+            gitlab::api::groups::Group::builder().group(name).build(),
+        )?;
+        let group: wire::Group = self.client.query(activity, endpoint).await?;
+        let activity = format!("making project {}/{}", project.group, project.path);
+        let endpoint = CreateProject::builder()
+            .name(project.path.as_str())
+            .path(project.path.as_str())
+            .namespace_id(group.id)
+            .default_branch(project.default_branch.as_str())
+            .description(project.description.as_str())
+            .visibility(VisibilityLevel::Private)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        Ok(self
+            .client
+            .query::<wire::Project>(activity, endpoint)
+            .await?
+            .into())
+    }
+
+    async fn commit_files(&self, commit: &NewCommit) -> Result<CommitId, ForgeError> {
+        let activity = format!("committing to {} of project {}", commit.branch, commit.project);
+        let made: wire::Commit = self.client.query(activity, Call::commit_files(commit)).await?;
+        Ok(made.id)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            note: LONGEST_NOTE,
+            status_description: endpoints::LONGEST_STATUS_TEXT,
+        }
+    }
+
+    /// Before GitLab has named the project's page once, this is the page itself, by number: GitLab redirects that
+    /// one, but nothing below it.
+    fn file_url(&self, commit: &CommitId, path: &str, line: u32) -> String {
+        let project = self
+            .web_url
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let fallback = || format!("{}/projects/{}", self.base, self.project);
+        let Some(mut url) = project else { return fallback() };
+        match url.path_segments_mut() {
+            Ok(mut segments) => {
+                segments
+                    .pop_if_empty()
+                    .extend(["-", "blob", commit.as_str()])
+                    .extend(path.split('/'));
+            }
+            Err(()) => return fallback(),
+        }
+        if line > 0 {
+            url.set_fragment(Some(&format!("L{line}")));
+        }
+        url.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::http_client::{self, HttpClientOptions};
+
+    fn options(base_url: &str, token: &str) -> GitLabOptions {
+        GitLabOptions {
+            base_url: base_url.parse().unwrap(),
+            project: 15,
+            token: Secret::new(token),
+            client: http_client::build(&HttpClientOptions::default()).unwrap(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    #[rstest]
+    #[case("https://gitlab.example.com", "t", None)]
+    #[case("https://gitlab.example.com/gitlab/", "t", None)]
+    #[case(
+        "https://user:pass@gitlab.example.com",
+        "t",
+        Some(GitLabOptionsError::BaseUrl)
+    )]
+    #[case(
+        "https://gitlab.example.com/?private_token=x",
+        "t",
+        Some(GitLabOptionsError::BaseUrl)
+    )]
+    #[case("ssh://gitlab.example.com", "t", Some(GitLabOptionsError::BaseUrl))]
+    #[case("https://gitlab.example.com", "", Some(GitLabOptionsError::Token))]
+    #[case("https://gitlab.example.com", "a\nb", Some(GitLabOptionsError::Token))]
+    fn options_are_checked(
+        #[case] url: &str,
+        #[case] token: &str,
+        #[case] error: Option<GitLabOptionsError>,
+    ) {
+        assert_eq!(GitLab::new(options(url, token)).err(), error);
+    }
+
+    #[test]
+    fn a_file_is_linked_below_the_page_that_gitlab_named() {
+        let gitlab = GitLab::new(options("https://host/gitlab", "t")).unwrap();
+        let commit = CommitId::new("a".repeat(40)).unwrap();
+        assert_eq!(
+            gitlab.file_url(&commit, "requests/shop/orders.yaml", 3),
+            "https://host/gitlab/projects/15"
+        );
+        gitlab.remember_web_url("javascript:alert(1)");
+        gitlab.remember_web_url("https://host/gitlab/acme/requests");
+        assert_eq!(
+            gitlab.file_url(&commit, "requests/shop/a b#c?d%é.yaml", 3),
+            format!(
+                "https://host/gitlab/acme/requests/-/blob/{commit}/requests/shop/a%20b%23c%3Fd%25%C3%A9.yaml#L3"
+            )
+        );
+    }
+
+    #[rstest]
+    #[case(
+        "Cannot transition status via :run from :running (Reason(s): …)",
+        CommitState::Running,
+        true
+    )]
+    #[case(
+        "Cannot transition status via :enqueue from :pending",
+        CommitState::Pending,
+        true
+    )]
+    #[case(
+        "Cannot transition status via :enqueue from :running (…)",
+        CommitState::Pending,
+        false
+    )]
+    #[case("ref is invalid", CommitState::Running, false)]
+    fn the_same_status_again_is_no_refusal(
+        #[case] words: &str,
+        #[case] state: CommitState,
+        #[case] same: bool,
+    ) {
+        assert_eq!(has_state_already(words, state), same);
+    }
+}

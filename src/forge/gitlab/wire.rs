@@ -1,0 +1,347 @@
+//! GitLab's JSON, and what it means here. Fields that are not used are not read; those that are must be right.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
+use crate::forge;
+
+/// GitLab's number for minimal access, and the lowest that is of use to us.
+const GUEST: u64 = 10;
+
+#[derive(Deserialize)]
+pub(super) struct User {
+    id: u64,
+    username: String,
+}
+
+impl From<User> for forge::User {
+    fn from(user: User) -> Self {
+        Self {
+            id: UserId(user.id),
+            username: user.username,
+        }
+    }
+}
+
+/// An unknown state is an error, so that nothing is decided on it.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Opened,
+    Closed,
+    /// While GitLab merges it, for a moment: neither closed nor merged yet, and back to `opened` if that fails.
+    Locked,
+    Merged,
+}
+
+impl From<State> for forge::MergeRequestState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Opened | State::Locked => Self::Open,
+            State::Closed => Self::Closed,
+            State::Merged => Self::Merged,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct MergeRequest {
+    iid: u64,
+    state: State,
+    draft: bool,
+    title: String,
+    author: User,
+    source_branch: String,
+    /// Nothing once the fork is gone.
+    source_project_id: Option<u64>,
+    target_branch: String,
+    pub(super) target_project_id: u64,
+    sha: Option<CommitId>,
+    merge_commit_sha: Option<CommitId>,
+    squash_commit_sha: Option<CommitId>,
+    merged_at: Option<Timestamp>,
+    updated_at: Timestamp,
+    user_notes_count: u64,
+    web_url: String,
+}
+
+impl From<MergeRequest> for forge::MergeRequest {
+    fn from(merge_request: MergeRequest) -> Self {
+        Self {
+            number: MergeRequestNumber(merge_request.iid),
+            state: merge_request.state.into(),
+            draft: merge_request.draft,
+            title: merge_request.title,
+            author: merge_request.author.into(),
+            source_branch: merge_request.source_branch,
+            from_fork: merge_request.source_project_id != Some(merge_request.target_project_id),
+            target_branch: merge_request.target_branch,
+            head: merge_request.sha,
+            merge_commit: merge_request.merge_commit_sha,
+            squash_commit: merge_request.squash_commit_sha,
+            merged_at: merge_request.merged_at,
+            updated_at: merge_request.updated_at,
+            notes_count: merge_request.user_notes_count,
+            web_url: merge_request.web_url,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Version {
+    id: u64,
+    /// Nothing for a branch without a commit of its own: nothing was pushed.
+    head_commit_sha: Option<CommitId>,
+    created_at: Timestamp,
+}
+
+impl Version {
+    pub(super) fn pushed(self) -> Option<forge::Version> {
+        Some(forge::Version {
+            id: self.id,
+            head: self.head_commit_sha?,
+            created_at: self.created_at,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Approvals {
+    pub(super) approved_by: Vec<Approval>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Approval {
+    user: User,
+    /// GitLab 18 and later. An approval without a time cannot be bound to a version, so its lack is an error.
+    approved_at: Timestamp,
+}
+
+impl From<Approval> for forge::ForgeApproval {
+    fn from(approval: Approval) -> Self {
+        Self {
+            user: approval.user.into(),
+            at: approval.approved_at,
+            commit: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Member {
+    id: u64,
+    username: String,
+    state: String,
+    /// Of the membership rather than the account: `awaiting` an administrator, for one.
+    membership_state: Option<String>,
+    access_level: u64,
+}
+
+impl Member {
+    /// Nothing for those who have no access, or minimal access.
+    pub(super) fn effective(self) -> Option<forge::Member> {
+        let level = access_level(self.access_level)?;
+        let active = self.state == "active" && self.membership_state.is_none_or(|state| state == "active");
+        let user = forge::User {
+            id: UserId(self.id),
+            username: self.username,
+        };
+        Some(forge::Member { user, active, level })
+    }
+}
+
+/// A level between two that are known (15 planner, and whatever comes) counts as the lower one.
+fn access_level(number: u64) -> Option<forge::AccessLevel> {
+    match number {
+        0..GUEST => None,
+        GUEST..20 => Some(forge::AccessLevel::Guest),
+        20..30 => Some(forge::AccessLevel::Reporter),
+        30..40 => Some(forge::AccessLevel::Developer),
+        40..50 => Some(forge::AccessLevel::Maintainer),
+        50.. => Some(forge::AccessLevel::Owner),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Note {
+    id: u64,
+    author: User,
+    body: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(default)]
+    system: bool,
+}
+
+impl From<Note> for forge::Note {
+    fn from(note: Note) -> Self {
+        Self {
+            id: NoteId(note.id),
+            author: note.author.into(),
+            body: note.body,
+            created_at: note.created_at,
+            updated_at: note.updated_at,
+            system: note.system,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct PushEvent {
+    created_at: Timestamp,
+    author: Option<User>,
+    push_data: Option<PushData>,
+}
+
+#[derive(Deserialize)]
+struct PushData {
+    ref_type: String,
+    /// Nothing where GitLab tells of a push of many branches at once in one event.
+    #[serde(rename = "ref")]
+    branch: Option<String>,
+    commit_to: Option<CommitId>,
+}
+
+impl PushEvent {
+    /// Nothing where GitLab does not say who pushed, or which branch: then the pusher cannot be established.
+    pub(super) fn of_branch(self) -> Option<forge::PushEvent> {
+        let push = self.push_data.filter(|push| push.ref_type == "branch")?;
+        Some(forge::PushEvent {
+            user: self.author?.into(),
+            branch: push.branch?,
+            after: push.commit_to,
+            at: self.created_at,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Issue {
+    iid: u64,
+    author: User,
+    description: Option<String>,
+    web_url: String,
+}
+
+impl From<Issue> for forge::Issue {
+    fn from(issue: Issue) -> Self {
+        Self {
+            number: IssueNumber(issue.iid),
+            author: issue.author.into(),
+            body: issue.description.unwrap_or_default(),
+            web_url: issue.web_url,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Hook {
+    pub(super) id: u64,
+    url: String,
+    /// GitLab 19 and later; an older one leaves out a signing token without a word.
+    #[serde(default)]
+    pub(super) signing_token_present: bool,
+}
+
+impl From<Hook> for forge::Hook {
+    fn from(hook: Hook) -> Self {
+        Self {
+            id: hook.id,
+            url: hook.url,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Group {
+    pub(super) id: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Project {
+    id: u64,
+    path_with_namespace: String,
+    http_url_to_repo: String,
+    web_url: String,
+    default_branch: Option<String>,
+}
+
+impl From<Project> for forge::Project {
+    fn from(project: Project) -> Self {
+        Self {
+            id: project.id,
+            path: project.path_with_namespace,
+            git_url: project.http_url_to_repo,
+            web_url: project.web_url,
+            default_branch: project.default_branch.filter(|branch| !branch.is_empty()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Commit {
+    pub(super) id: CommitId,
+}
+
+/// GitLab's name for the state of a commit status.
+pub(super) fn status_name(state: forge::CommitState) -> &'static str {
+    match state {
+        forge::CommitState::Pending => "pending",
+        forge::CommitState::Running => "running",
+        forge::CommitState::Success => "success",
+        forge::CommitState::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::forge::AccessLevel;
+
+    #[rstest]
+    #[case(0, None)]
+    #[case(5, None)]
+    #[case(10, Some(AccessLevel::Guest))]
+    #[case(15, Some(AccessLevel::Guest))]
+    #[case(20, Some(AccessLevel::Reporter))]
+    #[case(25, Some(AccessLevel::Reporter))]
+    #[case(30, Some(AccessLevel::Developer))]
+    #[case(40, Some(AccessLevel::Maintainer))]
+    #[case(50, Some(AccessLevel::Owner))]
+    fn a_level_is_never_read_as_a_higher_one(#[case] number: u64, #[case] level: Option<AccessLevel>) {
+        assert_eq!(access_level(number), level);
+    }
+
+    #[rstest]
+    #[case::active("active", None, true)]
+    #[case::awaiting("active", Some("awaiting"), false)]
+    #[case::blocked("blocked", Some("active"), false)]
+    #[case::unknown("on_leave", None, false)]
+    fn only_an_active_account_with_an_active_membership_is_active(
+        #[case] state: &str,
+        #[case] membership_state: Option<&str>,
+        #[case] active: bool,
+    ) {
+        let member = Member {
+            id: 1,
+            username: "ada".to_owned(),
+            state: state.to_owned(),
+            membership_state: membership_state.map(str::to_owned),
+            access_level: 30,
+        };
+        assert_eq!(member.effective().unwrap().active, active);
+    }
+
+    #[test]
+    fn an_unknown_state_of_a_merge_request_is_an_error() {
+        assert!(serde_json::from_str::<State>("\"frozen\"").is_err());
+        let locked: State = serde_json::from_str("\"locked\"").unwrap();
+        assert_eq!(
+            forge::MergeRequestState::from(locked),
+            forge::MergeRequestState::Open
+        );
+    }
+}
