@@ -11,3 +11,6 @@ mod mirror;
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod validate;
+//! tests
+
+mod gitlab;
