@@ -3,6 +3,7 @@
 
 mod merge_requests;
 mod project;
+mod tls;
 mod trouble;
 
 use std::collections::VecDeque;
@@ -130,11 +131,19 @@ impl Peer {
 }
 
 fn adapter(base_url: &str, clock: &ManualClock) -> GitLab {
+    adapter_over(
+        http_client::build(&HttpClientOptions::default()).unwrap(),
+        base_url,
+        clock,
+    )
+}
+
+fn adapter_over(client: reqwest::Client, base_url: &str, clock: &ManualClock) -> GitLab {
     GitLab::new(GitLabOptions {
         base_url: base_url.parse().unwrap(),
         project: 15,
         token: Secret::new(TOKEN),
-        client: http_client::build(&HttpClientOptions::default()).unwrap(),
+        client,
         clock: Arc::new(clock.clone()),
     })
     .unwrap()
