@@ -685,7 +685,8 @@ mod tests {
 
     #[test]
     fn nothing_known_is_nothing_signed() {
-        let cases: [(&str, fn(&mut Story)); 5] = [
+        type Case = (&'static str, fn(&mut Story));
+        let cases: [Case; 5] = [
             ("no rules", |s| s.rules = None),
             ("no transitions", |s| s.transitions.clear()),
             ("no comment", |s| s.shown_at = None),
