@@ -2,6 +2,7 @@
 //!
 //! The modules in reading order: [`domain`] is the pure core; ARCHITECTURE.md has the map.
 
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod domain;
