@@ -22,6 +22,7 @@ struct Licences {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Exception {
     #[serde(rename = "crate")]
     name: String,
@@ -33,7 +34,9 @@ struct Bans {
     deny: Vec<Ban>,
 }
 
+/// A whole crate, whatever its version: what else cargo-deny could narrow is not read here, so not taken.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Ban {
     #[serde(rename = "crate")]
     name: String,
@@ -59,7 +62,16 @@ struct Locked {
 
 impl Lists {
     pub(crate) fn read(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| format!("deny.toml: {error}"))
+        let lists: Self = toml::from_str(text).map_err(|error| format!("deny.toml: {error}"))?;
+        let names = lists.bans.deny.iter().map(|ban| &ban.name);
+        for name in names.chain(lists.licenses.exceptions.iter().map(|exception| &exception.name)) {
+            if name.contains(['@', ':', ' ']) {
+                return Err(format!(
+                    "deny.toml: `{name}`: name the crate alone, without a version"
+                ));
+            }
+        }
+        Ok(lists)
     }
 
     /// Judges the crates that are built, as name → licence expression.
@@ -164,6 +176,17 @@ mod tests {
             judge("openssl", "MIT"),
             ["openssl: banned by deny.toml: one TLS stack"]
         );
+    }
+
+    #[test]
+    fn a_list_that_would_be_half_read_is_refused() {
+        for narrowed in [
+            r#"{ crate = "openssl@1.0", reason = "old" }"#,
+            r#"{ crate = "openssl", reason = "old", wrappers = ["some"] }"#,
+        ] {
+            let lists = LISTS.replace(r#"{ crate = "openssl", reason = "one TLS stack" }"#, narrowed);
+            assert!(Lists::read(&lists).is_err(), "{narrowed}");
+        }
     }
 
     #[test]
