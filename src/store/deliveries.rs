@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::domain::ids::{Digest, RepositoryId};
 use crate::domain::key::Key;
 use crate::store::keys::{self, Touch};
-use crate::store::time::to_micros;
+use crate::store::values::to_micros;
 use crate::store::{Store, StoreError};
 
 /// What is kept of a webhook call: not its body.
@@ -67,5 +67,60 @@ impl Store {
             })
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::{Finished, Mark, StoreOptions};
+
+    #[tokio::test]
+    async fn a_delivery_that_comes_twice_touches_once_and_none_is_lost() {
+        let folder = TempDir::new().unwrap();
+        let store = Store::open(StoreOptions {
+            path: folder.path().join("landfall.db"),
+            clock: Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)),
+            mark: Mark::Sandbox,
+        })
+        .await
+        .unwrap();
+        let platform: RepositoryId = "platform".parse().unwrap();
+        let push = DeliveryRecord {
+            id: "c0ffee".into(),
+            kind: "Push Hook".into(),
+            keys: vec!["landing/platform".parse().unwrap()],
+            digest: Digest::of(b"one body"),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let other_body = DeliveryRecord {
+            digest: Digest::of(b"another body"),
+            ..push.clone()
+        };
+        let other: RepositoryId = "other".parse().unwrap();
+
+        for (repository, delivery, recorded) in [
+            (&platform, &push, Recorded::New),
+            (&platform, &push, Recorded::Repeated),
+            (&platform, &other_body, Recorded::New),
+            (&platform, &other_body, Recorded::Repeated),
+            (&other, &push, Recorded::New),
+        ] {
+            assert_eq!(
+                store.record_delivery(repository, delivery).await.unwrap(),
+                recorded
+            );
+            let lease = store.claim(Duration::from_secs(60), "worker").await.unwrap();
+            assert_eq!(lease.is_some(), recorded == Recorded::New);
+            if let Some(lease) = lease {
+                store.finish(&lease, Finished::Done).await.unwrap();
+            }
+        }
     }
 }

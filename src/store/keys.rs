@@ -7,8 +7,15 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::domain::key::{Key, Share};
-use crate::store::time::{from_micros, later, to_micros};
+use crate::store::values::{from_micros, later, read_count, to_integer, to_micros};
 use crate::store::{Store, StoreError};
+
+mod give_back;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+mod turn;
 
 /// Where fresh work waits; sweeps wait in the other lane.
 const FRESH: i64 = 0;
@@ -268,11 +275,10 @@ impl Store {
             Box::pin(async move {
                 let mut leases = Vec::new();
                 while leases.len() < most {
-                    match candidate(connection, now).await? {
+                    match turn::candidate(connection, now).await? {
                         None => break,
-                        Some(text) => {
-                            leases.extend(take(connection, text, now, later(now, lease), &worker).await?)
-                        }
+                        Some(text) => leases
+                            .extend(turn::take(connection, text, now, later(now, lease), &worker).await?),
                     }
                 }
                 Ok(leases)
@@ -309,7 +315,7 @@ impl Store {
     pub async fn finish(&self, lease: &Lease, finished: Finished) -> Result<(), StoreError> {
         let (lease, now) = (lease.clone(), self.now());
         self.write(move |connection| {
-            Box::pin(async move { give_back(connection, &lease, finished, now).await })
+            Box::pin(async move { give_back::give_back(connection, &lease, finished, now).await })
         })
         .await
     }
@@ -400,264 +406,9 @@ impl Store {
 /// Key, ready, leased by, attempts, reason.
 type PendingRow = (String, i64, Option<String>, i64, Option<String>);
 
-/// The key whose turn it is. Looks at the first key of each share only, however many wait.
-async fn candidate(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<String>, StoreError> {
-    for lane in [FRESH, SWEEPS] {
-        let found: Option<String> = sqlx::query_scalar(
-            "WITH RECURSIVE shares (share) AS (
-               SELECT MIN(share) FROM keys WHERE lane = ?1 AND ready IS NOT NULL
-               UNION ALL
-               SELECT (SELECT MIN(keys.share) FROM keys
-                       WHERE keys.lane = ?1 AND keys.ready IS NOT NULL AND keys.share > shares.share)
-               FROM shares WHERE shares.share IS NOT NULL
-             ),
-             firsts (share, key) AS (
-               SELECT shares.share, (SELECT keys.key FROM keys
-                                     WHERE keys.lane = ?1 AND keys.share = shares.share AND keys.ready <= ?2
-                                     ORDER BY keys.ready, keys.key LIMIT 1)
-               FROM shares WHERE shares.share IS NOT NULL
-             )
-             SELECT keys.key FROM firsts JOIN keys ON keys.key = firsts.key
-             ORDER BY (SELECT COUNT(*) FROM keys AS leased
-                       WHERE leased.share = firsts.share AND leased.lease_until > ?2),
-                      keys.ready, keys.key
-             LIMIT 1",
-        )
-        .bind(lane)
-        .bind(to_micros(now))
-        .fetch_optional(&mut *connection)
-        .await?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
-}
-
-/// Leases a key. One that cannot be read dies instead, so that it stops nobody else.
-async fn take(
-    connection: &mut SqliteConnection,
-    text: String,
-    now: Timestamp,
-    until: Timestamp,
-    worker: &str,
-) -> Result<Option<Lease>, StoreError> {
-    let key = match text.parse::<Key>() {
-        Ok(key) => key,
-        Err(error) => {
-            tracing::error!(
-                key = text,
-                "the queue holds a key that this version does not know"
-            );
-            sqlx::query("UPDATE keys SET dead_at = ?2, reason = ?3, lease_until = NULL, lease_by = NULL WHERE key = ?1")
-                .bind(text)
-                .bind(to_micros(now))
-                .bind(error.to_string())
-                .execute(connection)
-                .await?;
-            return Ok(None);
-        }
-    };
-    let fence: i64 =
-        sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'fence' RETURNING value")
-            .fetch_one(&mut *connection)
-            .await?;
-    let (generation, attempts, postponed): (i64, i64, i64) = sqlx::query_as(
-        "UPDATE keys SET fence = ?2, lease_until = ?3, lease_by = ?4, attempts = attempts + 1, due = NULL
-         WHERE key = ?1 RETURNING generation, attempts, postponed",
-    )
-    .bind(text)
-    .bind(fence)
-    .bind(to_micros(until))
-    .bind(worker)
-    .fetch_one(connection)
-    .await?;
-    Ok(Some(Lease {
-        key,
-        generation: from_integer(generation)?,
-        fence: from_integer(fence)?,
-        attempts: read_count(attempts)?,
-        postponed: read_count(postponed)?,
-        until,
-    }))
-}
-
-/// A key under a lease, as it stands when the work has ended.
-#[derive(Debug)]
-struct Held {
-    fact: i64,
-    lane: i64,
-    due: Option<i64>,
-    attempts: i64,
-    postponed: i64,
-}
-
-async fn give_back(
-    connection: &mut SqliteConnection,
-    lease: &Lease,
-    finished: Finished,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let key = lease.key.to_string();
-    let row: Option<(i64, i64, Option<i64>, i64, i64)> = sqlx::query_as(
-        "SELECT fact, lane, due, attempts, postponed FROM keys
-         WHERE key = ?1 AND fence = ?2 AND lease_until IS NOT NULL",
-    )
-    .bind(&key)
-    .bind(to_integer(lease.fence)?)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let (fact, lane, due, attempts, postponed) = row.ok_or_else(|| StoreError::LeaseLost {
-        key: lease.key.clone(),
-    })?;
-    let held = Held {
-        fact,
-        lane,
-        due,
-        attempts,
-        postponed,
-    };
-
-    let Some(next) = after(&held, lease, finished, now)? else {
-        sqlx::query("DELETE FROM keys WHERE key = ?1")
-            .bind(key)
-            .execute(connection)
-            .await?;
-        return Ok(());
-    };
-    sqlx::query(
-        "UPDATE keys SET lane = ?2, due = ?3, attempts = ?4, postponed = ?5, reason = ?6, dead_at = ?7,
-           lease_until = NULL, lease_by = NULL
-         WHERE key = ?1",
-    )
-    .bind(key)
-    .bind(next.lane)
-    .bind(next.due)
-    .bind(next.attempts)
-    .bind(next.postponed)
-    .bind(next.reason)
-    .bind(next.dead_at)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// What a key becomes when it is given back.
-#[derive(Debug, PartialEq, Eq)]
-struct Next {
-    lane: i64,
-    due: Option<i64>,
-    attempts: i64,
-    postponed: i64,
-    reason: Option<String>,
-    dead_at: Option<i64>,
-}
-
-/// Nothing if the key leaves the queue.
-fn after(held: &Held, lease: &Lease, finished: Finished, now: Timestamp) -> Result<Option<Next>, StoreError> {
-    // A fact that came meanwhile has started the attempts anew, and outlives any failure.
-    let fact = held.fact > to_integer(lease.generation)?;
-    let touched = held.due.filter(|_| fact);
-    let earlier =
-        |at: Timestamp, other: Option<i64>| Some(other.map_or(to_micros(at), |due| due.min(to_micros(at))));
-    let Held {
-        lane,
-        due,
-        attempts,
-        postponed,
-        ..
-    } = *held;
-    // What asks to be looked at again has work of its own, whoever touched it first.
-    let own_lane = if matches!(lease.key, Key::Sweep { .. }) {
-        SWEEPS
-    } else {
-        FRESH
-    };
-    let idle = Next {
-        lane,
-        due,
-        attempts: 0,
-        postponed: 0,
-        reason: None,
-        dead_at: None,
-    };
-
-    Ok(Some(match finished {
-        Finished::Done if due.is_none() => return Ok(None),
-        Finished::Done => idle,
-        Finished::Again(at) => Next {
-            lane: own_lane,
-            due: earlier(at, due),
-            ..idle
-        },
-        Finished::Failed { at, reason } => Next {
-            due: earlier(at, touched),
-            attempts,
-            reason: Some(reason),
-            ..idle
-        },
-        Finished::Postponed { at, reason } => Next {
-            due: earlier(at, touched),
-            attempts: uncounted(attempts),
-            postponed: if fact { 0 } else { postponed + 1 },
-            reason: Some(reason),
-            ..idle
-        },
-        Finished::Released => Next {
-            due: earlier(now, due),
-            attempts: uncounted(attempts),
-            postponed,
-            ..idle
-        },
-        Finished::Dead { reason } if touched.is_some() => Next {
-            due: touched,
-            reason: Some(reason),
-            ..idle
-        },
-        Finished::Dead { reason } => Next {
-            due: None,
-            attempts,
-            reason: Some(reason),
-            dead_at: Some(to_micros(now)),
-            ..idle
-        },
-    }))
-}
-
-/// The attempts without the one under way; a fact may have taken it off already.
-fn uncounted(attempts: i64) -> i64 {
-    (attempts - 1).max(0)
-}
-
 fn read_key(text: &str) -> Result<Key, StoreError> {
     text.parse().map_err(|error| StoreError::Unreadable {
         what: "key",
         problem: format!("{error}"),
     })
 }
-
-fn read_count(count: i64) -> Result<u32, StoreError> {
-    count.try_into().map_err(|_| StoreError::Unreadable {
-        what: "count",
-        problem: count.to_string(),
-    })
-}
-
-fn from_integer(number: i64) -> Result<u64, StoreError> {
-    number.try_into().map_err(|_| StoreError::Unreadable {
-        what: "number",
-        problem: number.to_string(),
-    })
-}
-
-fn to_integer(number: u64) -> Result<i64, StoreError> {
-    number.try_into().map_err(|_| StoreError::Unreadable {
-        what: "number",
-        problem: number.to_string(),
-    })
-}
-
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod tests;

@@ -19,7 +19,7 @@ mod deliveries;
 mod error;
 mod keys;
 mod migrations;
-mod time;
+mod values;
 mod writer;
 
 pub use deliveries::{DeliveryRecord, Recorded};
@@ -207,8 +207,9 @@ async fn prepare(
         None if !tables.is_empty() => return Err(StoreError::Foreign { path: path.into() }),
         _ => {}
     }
+    // Not `run`: its future cannot be sent to another thread.
     migrations::sqlite()
-        .run(&mut *connection)
+        .run_direct(None, &mut *connection, false)
         .await
         .map_err(|source| StoreError::Migration {
             path: path.into(),
@@ -248,4 +249,164 @@ fn is_busy(error: &sqlx::Error) -> bool {
         .and_then(|error| error.code())
         .and_then(|code| code.parse::<u32>().ok())
         .is_some_and(|code| code & 0xff == 5)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn options(folder: &TempDir, mark: Mark) -> StoreOptions {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        StoreOptions {
+            path: folder.path().join("landfall.db"),
+            clock,
+            mark,
+        }
+    }
+
+    #[rstest]
+    #[case("sqlite:///var/lib/landfall.db", Some("/var/lib/landfall.db"))]
+    #[case("sqlite://landfall.db", Some("landfall.db"))]
+    #[case("sqlite://", None)]
+    #[case("sqlite://:memory:", None)]
+    #[case("sqlite://landfall.db?mode=ro", None)]
+    #[case("postgres://landfall:hunter2@db/landfall", None)]
+    #[case("", None)]
+    fn a_database_is_named_by_its_path(#[case] url: &str, #[case] path: Option<&str>) {
+        let found = StoreOptions::path_of(url);
+        assert_eq!(found.as_ref().ok(), path.map(PathBuf::from).as_ref());
+        assert!(
+            found
+                .err()
+                .is_none_or(|error| !error.to_string().contains("hunter2"))
+        );
+    }
+
+    #[tokio::test]
+    async fn the_store_survives_the_machine() {
+        let folder = TempDir::new().unwrap();
+        let store = Store::open(options(&folder, Mark::Production)).await.unwrap();
+        let settings = store
+            .write(|connection| {
+                Box::pin(async move {
+                    let mut settings = Vec::new();
+                    for name in ["PRAGMA synchronous", "PRAGMA foreign_keys"] {
+                        settings.push(
+                            sqlx::query_scalar::<_, i64>(name)
+                                .fetch_one(&mut *connection)
+                                .await?,
+                        );
+                    }
+                    let log: String = sqlx::query_scalar("PRAGMA journal_mode")
+                        .fetch_one(connection)
+                        .await?;
+                    Ok((settings, log))
+                })
+            })
+            .await
+            .unwrap();
+        assert_eq!(
+            settings,
+            (vec![2, 1], "wal".to_owned()),
+            "synchronous = FULL, foreign keys, write-ahead log"
+        );
+        assert!(
+            sqlx::query("DELETE FROM keys")
+                .execute(store.readers())
+                .await
+                .is_err(),
+            "readers only read"
+        );
+    }
+
+    #[rstest]
+    #[case(Mark::Production, Mark::Sandbox)]
+    #[case(Mark::Sandbox, Mark::Production)]
+    #[tokio::test]
+    async fn a_sandbox_is_never_taken_for_production(#[case] first: Mark, #[case] second: Mark) {
+        let folder = TempDir::new().unwrap();
+        Store::open(options(&folder, first)).await.unwrap().close().await;
+        let refused = Store::open(options(&folder, second)).await.err().unwrap();
+        assert!(
+            matches!(&refused, StoreError::WrongMark { wanted, .. } if *wanted == second),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains("set `database.url`"));
+        Store::open(options(&folder, first)).await.unwrap();
+    }
+
+    #[rstest]
+    #[case(Mark::Production)]
+    #[case(Mark::Sandbox)]
+    #[tokio::test]
+    async fn the_database_of_somebody_else_is_left_as_it_was(#[case] mark: Mark) {
+        let folder = TempDir::new().unwrap();
+        let options = options(&folder, mark);
+        let theirs = SqliteConnectOptions::new()
+            .filename(&options.path)
+            .create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&theirs).await.unwrap();
+        sqlx::query("CREATE TABLE invoices (number INTEGER)")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+
+        let before = std::fs::read(&options.path).unwrap();
+        let path = options.path.clone();
+        assert!(matches!(
+            Store::open(options).await,
+            Err(StoreError::Foreign { .. })
+        ));
+        assert!(std::fs::read(path).unwrap() == before);
+    }
+
+    #[tokio::test]
+    async fn a_database_from_a_newer_version_is_refused() {
+        let folder = TempDir::new().unwrap();
+        let store = Store::open(options(&folder, Mark::Sandbox)).await.unwrap();
+        store
+            .write(|connection| {
+                Box::pin(async move {
+                    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                                 VALUES (9999, 'from the future', TRUE, x'00', 0)";
+                    sqlx::query(newer).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        store.close().await;
+        let refused = Store::open(options(&folder, Mark::Sandbox)).await.err().unwrap();
+        assert!(matches!(refused, StoreError::Migration { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_is_named() {
+        let folder = TempDir::new().unwrap();
+        let mut options = options(&folder, Mark::Sandbox);
+        options.path = folder.path().join("missing").join("landfall.db");
+        let refused = Store::open(options).await.err().unwrap().to_string();
+        assert!(
+            refused.contains("missing/landfall.db") && refused.contains("folder must exist"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_may_open_a_fresh_database_at_once() {
+        for _ in 0..5 {
+            let folder = TempDir::new().unwrap();
+            let opening: Vec<_> = (0..8)
+                .map(|_| tokio::spawn(Store::open(options(&folder, Mark::Sandbox))))
+                .collect();
+            for opened in opening {
+                opened.await.unwrap().unwrap();
+            }
+        }
+    }
 }

@@ -56,7 +56,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Waiting {
             intent: Some(intent),
-            result: Err(StoreError::Closed),
+            result: None,
             reply,
         });
         self.queue
@@ -95,7 +95,7 @@ trait Job: Send {
 
 struct Waiting<T, F> {
     intent: Option<F>,
-    result: Result<T, StoreError>,
+    result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -111,16 +111,18 @@ where
         Box::pin(async move {
             if let Some(intent) = self.intent.take() {
                 let work = AssertUnwindSafe(async move { intent(connection).await });
-                self.result = work.catch_unwind().await.unwrap_or(Err(StoreError::Panicked));
+                self.result = Some(work.catch_unwind().await.unwrap_or(Err(StoreError::Panicked)));
             }
-            self.result.is_ok()
+            matches!(self.result, Some(Ok(_)))
         })
     }
 
     fn answer(self: Box<Self>, group: Result<(), StoreError>) {
         let result = match (self.result, group) {
-            (Ok(_), Err(failed)) => Err(failed),
-            (result, _) => result,
+            (Some(Err(own)), _) => Err(own),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(failed)) => Err(failed),
+            (None, Ok(())) => Err(StoreError::Closed),
         };
         // An error means that the caller no longer waits.
         let _ = self.reply.send(result);
@@ -207,5 +209,126 @@ impl Task {
             }
         }
         group.commit().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::future::join_all;
+    use jiff::Timestamp;
+    use tempfile::TempDir;
+
+    use crate::clock::ManualClock;
+    use crate::domain::key::Key;
+    use crate::store::{Mark, Store, StoreError, StoreOptions, Touch};
+
+    async fn open(folder: &TempDir) -> Store {
+        let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+        let path = folder.path().join("landfall.db");
+        Store::open(StoreOptions {
+            path,
+            clock,
+            mark: Mark::Sandbox,
+        })
+        .await
+        .unwrap()
+    }
+
+    fn review(number: usize) -> Touch {
+        Touch::fact(format!("review/platform/{number}").parse::<Key>().unwrap())
+    }
+
+    /// An intent that writes, and then ends as told.
+    async fn ends(
+        store: &Store,
+        number: usize,
+        end: fn() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        store
+            .write(move |connection| {
+                Box::pin(async move {
+                    crate::store::keys::touch(connection, &review(number), Timestamp::UNIX_EPOCH).await?;
+                    end()
+                })
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_burst_shares_few_commits_and_all_of_it_is_durable() {
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).await;
+        let answers = join_all((0..1000).map(|number| {
+            let store = store.clone();
+            async move { store.touch(&[review(number)]).await }
+        }))
+        .await;
+        assert!(answers.iter().all(Result::is_ok));
+        assert!(store.commits() <= 50, "{} commits", store.commits());
+        store.close().await;
+        assert_eq!(open(&folder).await.pending_keys(2000).await.unwrap().len(), 1000);
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_survives_a_writer_that_was_never_closed() {
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).await;
+        store.touch(&[review(1)]).await.unwrap();
+        std::mem::forget(store);
+        assert_eq!(open(&folder).await.pending_keys(10).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_intent_that_fails_or_panics_is_rolled_back_alone() {
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).await;
+        let (failed, panicked, fine) = tokio::join!(
+            ends(&store, 1, || Err(StoreError::Unreadable {
+                what: "test",
+                problem: "none".into()
+            })),
+            ends(&store, 2, || panic!("poison")),
+            ends(&store, 3, || Ok(())),
+        );
+        assert!(matches!(failed, Err(StoreError::Unreadable { .. })));
+        assert!(matches!(panicked, Err(StoreError::Panicked)));
+        fine.unwrap();
+        assert_eq!(store.commits(), 1, "all three were in one group");
+        let kept = store.pending_keys(10).await.unwrap();
+        assert_eq!(
+            kept.into_iter().map(|pending| pending.key).collect::<Vec<_>>(),
+            [review(3).key]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_group_whose_transaction_breaks_is_answered_with_errors_and_the_next_one_works() {
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).await;
+        let breaks = store.write(|connection| {
+            Box::pin(async move {
+                // As the database itself does when its disk is full.
+                sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+                Ok(())
+            })
+        });
+        let (broken, with_it) = tokio::join!(breaks, ends(&store, 1, || Ok(())));
+        assert!(matches!(broken, Err(StoreError::Commit { .. })), "{broken:?}");
+        assert!(matches!(with_it, Err(StoreError::Commit { .. })), "{with_it:?}");
+        assert!(store.pending_keys(10).await.unwrap().is_empty());
+
+        ends(&store, 2, || Ok(())).await.unwrap();
+        assert_eq!(store.pending_keys(10).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_says_so() {
+        let folder = TempDir::new().unwrap();
+        let store = open(&folder).await;
+        let clone = store.clone();
+        store.close().await;
+        assert!(matches!(clone.touch(&[review(1)]).await, Err(StoreError::Closed)));
     }
 }

@@ -158,7 +158,7 @@ impl Model {
             How::Dead if fact => entry.postponed = 0,
             How::Dead => (entry.dead, entry.due) = (true, None),
             How::Released => {
-                entry.due = Some(now);
+                entry.due = sooner(now, touched);
                 if !fact {
                     entry.attempts -= 1;
                 }

@@ -1,0 +1,94 @@
+//! Whose turn it is, and taking it.
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::{FRESH, Lease, SWEEPS};
+use crate::domain::key::Key;
+use crate::store::StoreError;
+use crate::store::values::{from_integer, read_count, to_micros};
+
+/// The key whose turn it is. Looks at the first key of each share only, however many wait.
+pub(super) async fn candidate(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    for lane in [FRESH, SWEEPS] {
+        let found: Option<String> = sqlx::query_scalar(
+            "WITH RECURSIVE shares (share) AS (
+               SELECT MIN(share) FROM keys WHERE lane = ?1 AND ready IS NOT NULL
+               UNION ALL
+               SELECT (SELECT MIN(keys.share) FROM keys
+                       WHERE keys.lane = ?1 AND keys.ready IS NOT NULL AND keys.share > shares.share)
+               FROM shares WHERE shares.share IS NOT NULL
+             ),
+             firsts (share, key) AS (
+               SELECT shares.share, (SELECT keys.key FROM keys
+                                     WHERE keys.lane = ?1 AND keys.share = shares.share AND keys.ready <= ?2
+                                     ORDER BY keys.ready, keys.key LIMIT 1)
+               FROM shares WHERE shares.share IS NOT NULL
+             )
+             SELECT keys.key FROM firsts JOIN keys ON keys.key = firsts.key
+             ORDER BY (SELECT COUNT(*) FROM keys AS leased
+                       WHERE leased.share = firsts.share AND leased.lease_until > ?2),
+                      keys.ready, keys.key
+             LIMIT 1",
+        )
+        .bind(lane)
+        .bind(to_micros(now))
+        .fetch_optional(&mut *connection)
+        .await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Leases a key. One that cannot be read dies instead, so that it stops nobody else.
+pub(super) async fn take(
+    connection: &mut SqliteConnection,
+    text: String,
+    now: Timestamp,
+    until: Timestamp,
+    worker: &str,
+) -> Result<Option<Lease>, StoreError> {
+    let key = match text.parse::<Key>() {
+        Ok(key) => key,
+        Err(error) => {
+            tracing::error!(
+                key = text,
+                "the queue holds a key that this version does not know"
+            );
+            sqlx::query("UPDATE keys SET dead_at = ?2, reason = ?3, lease_until = NULL, lease_by = NULL WHERE key = ?1")
+                .bind(text)
+                .bind(to_micros(now))
+                .bind(error.to_string())
+                .execute(connection)
+                .await?;
+            return Ok(None);
+        }
+    };
+    let fence: i64 =
+        sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'fence' RETURNING value")
+            .fetch_one(&mut *connection)
+            .await?;
+    let (generation, attempts, postponed): (i64, i64, i64) = sqlx::query_as(
+        "UPDATE keys SET fence = ?2, lease_until = ?3, lease_by = ?4, attempts = attempts + 1, due = NULL
+         WHERE key = ?1 RETURNING generation, attempts, postponed",
+    )
+    .bind(text)
+    .bind(fence)
+    .bind(to_micros(until))
+    .bind(worker)
+    .fetch_one(connection)
+    .await?;
+    Ok(Some(Lease {
+        key,
+        generation: from_integer(generation)?,
+        fence: from_integer(fence)?,
+        attempts: read_count(attempts)?,
+        postponed: read_count(postponed)?,
+        until,
+    }))
+}
