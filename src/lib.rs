@@ -12,3 +12,4 @@ pub mod http_client;
 pub mod provider;
 pub mod queue;
 pub mod store;
+pub mod worker;
