@@ -4,3 +4,12 @@ mod gitlab;
 mod mirror;
 mod tidy;
 mod validate;
+//! Tests over real peers: git, HTTP, files. One binary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at what it did not expect"
+)]
+
+mod queue;
