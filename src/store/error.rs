@@ -88,7 +88,7 @@ pub enum StoreError {
     #[error("an intent of the store panicked; this is a fault of Landfall's")]
     Panicked,
     /// The store was closed, or its writer died: whether the intent was recorded is not known.
-    #[error("the store is closed")]
+    #[error("the store is closed; whether this was recorded is not known")]
     Closed,
 }
 

@@ -2,7 +2,7 @@
 //! type leaves this module, and no transaction outlives a method.
 //!
 //! Each aggregate is a file with its own `impl Store`. An intent that is made under a lease checks the fence in its
-//! transaction ([`keys::check_fence`]).
+//! transaction (`keys::check_fence`).
 
 use std::fmt;
 use std::path::PathBuf;
