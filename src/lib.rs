@@ -13,3 +13,6 @@ pub mod provider;
 pub mod queue;
 pub mod store;
 pub mod worker;
+//! Landfall.
+
+pub mod sandbox;
