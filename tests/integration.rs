@@ -13,3 +13,7 @@ mod validate;
 )]
 
 mod queue;
+//! Tests over real peers, in one binary.
+
+mod sandbox;
+mod support;

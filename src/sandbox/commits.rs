@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::auth::{Actor, DEVELOPER, REPORTER};
 use super::core::Core;
 use super::failure::{Answer, Failure};
-use super::git::{GitError, PathChange, Repository, Signature, ZERO};
+use super::git::{GitError, PathChange, Repository, Signature, ZERO, is_plain_path};
 use super::params::Params;
 use super::protection::may_push;
 use super::push::{RefChange, References};
@@ -53,7 +53,7 @@ pub(super) async fn list(
         arguments.push("--first-parent");
     }
     arguments.push("--");
-    let path = params.text("path");
+    let path = params.text("path").filter(|path| is_plain_path(path));
     arguments.extend(path.as_deref());
     let commits = repository.log(&arguments, 10_000).await?;
     let full_path = core.path_of(id);
@@ -263,6 +263,9 @@ async fn changes(
     let mut changes = Vec::new();
     for action in actions {
         let path = action.required("file_path")?;
+        if !is_plain_path(&path) {
+            return Err(Failure::bad_request("invalid path"));
+        }
         let existing = existing(repository, base, &path).await?;
         let taken = || Failure::bad_request("A file with this name already exists");
         let absent = || Failure::bad_request("A file with this name doesn't exist");

@@ -466,6 +466,9 @@ impl Repository {
         path: &str,
         recursive: bool,
     ) -> Result<Vec<TreeEntry>, GitError> {
+        if !path.is_empty() && !is_plain_path(path.strip_suffix('/').unwrap_or(path)) {
+            return Ok(Vec::new());
+        }
         let mut arguments = vec!["ls-tree", "-z", "--full-tree"];
         if recursive {
             arguments.extend(["-r", "-t"]);
@@ -566,6 +569,14 @@ impl Repository {
             .and_then(|line| line.split(' ').nth(2))
             .map(str::to_owned))
     }
+}
+
+/// Whether a path stays in its tree.
+pub(super) fn is_plain_path(path: &str) -> bool {
+    !path.contains('\0')
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git"))
 }
 
 fn accept(arguments: &[&str], output: Output) -> Result<Vec<u8>, GitError> {

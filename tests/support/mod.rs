@@ -1,0 +1,3 @@
+//! The world that the tests run in.
+
+pub(crate) mod git;
