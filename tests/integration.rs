@@ -15,5 +15,12 @@ mod validate;
 mod queue;
 //! Tests over real peers, in one binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on stops"
+)]
+
 mod sandbox;
 mod support;

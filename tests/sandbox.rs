@@ -17,6 +17,9 @@ use url::Url;
 
 use crate::support::git::{Clone, git};
 
+/// What a receiver of webhooks got: headers and body, in order.
+type Received = Arc<Mutex<Vec<(http::HeaderMap, Vec<u8>)>>>;
+
 const SIGNING_TOKEN: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
 #[expect(
@@ -132,8 +135,8 @@ impl World {
     }
 
     /// Registers a hook that a small server answers with 204, and answers what it received.
-    async fn hook(&self) -> Arc<Mutex<Vec<(http::HeaderMap, Vec<u8>)>>> {
-        let received: Arc<Mutex<Vec<(http::HeaderMap, Vec<u8>)>>> = Arc::default();
+    async fn hook(&self) -> Received {
+        let received: Received = Arc::default();
         let sink = Arc::clone(&received);
         let router =
             axum::Router::new().fallback(async move |headers: http::HeaderMap, body: axum::body::Bytes| {

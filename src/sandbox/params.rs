@@ -113,7 +113,7 @@ impl Params {
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, Failure> {
-        match self.text(key).as_deref() {
+        match self.text(key).map(|text| text.to_ascii_lowercase()).as_deref() {
             None | Some("") => Ok(None),
             Some("true" | "1" | "t" | "yes" | "on") => Ok(Some(true)),
             Some("false" | "0" | "f" | "no" | "off") => Ok(Some(false)),

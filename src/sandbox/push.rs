@@ -99,6 +99,7 @@ impl<'a> References<'a> {
                 .rev()
             {
                 let paths = match commit.parents.first() {
+                    _ if !hooked => Vec::new(),
                     Some(parent) => repository.changed_paths(parent, &commit.id).await?,
                     None => repository
                         .tree(&commit.id, "", true)
