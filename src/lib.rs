@@ -16,3 +16,4 @@ pub mod worker;
 //! Landfall.
 
 pub mod sandbox;
+pub mod report;

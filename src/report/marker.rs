@@ -1,0 +1,73 @@
+//! Hidden first lines, by which a note of ours is found again after a crash.
+
+use crate::domain::ids::{CommitId, Digest, MergeRequestNumber, NoteId, RepositoryId, RunId};
+
+/// The first line of a note or issue of ours: an HTML comment, which forges do not show. Anyone can write one, so it
+/// counts only together with our own author.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marker(String);
+
+impl Marker {
+    /// Of the one comment of a merge request.
+    #[must_use]
+    pub fn report(repository: &RepositoryId, merge_request: MergeRequestNumber) -> Self {
+        Self(format!("<!-- landfall:report {repository}/{merge_request} -->"))
+    }
+
+    /// Of the note that tells how these runs ended, whatever their order.
+    #[must_use]
+    pub fn result(runs: &[RunId]) -> Self {
+        let mut ids: Vec<String> = runs.iter().map(RunId::to_string).collect();
+        ids.sort();
+        ids.dedup();
+        let digest = Digest::of(ids.join("\n").as_bytes());
+        Self(format!("<!-- landfall:result {} -->", digest.short()))
+    }
+
+    /// Of the issue about a direct push that ended with this commit.
+    #[must_use]
+    pub fn direct_push(repository: &RepositoryId, commit: &CommitId) -> Self {
+        Self(format!("<!-- landfall:direct-push {repository}/{commit} -->"))
+    }
+
+    /// Of the answer to the note that holds a command.
+    #[must_use]
+    pub fn answer(note: NoteId) -> Self {
+        Self(format!("<!-- landfall:answer {note} -->"))
+    }
+
+    /// As it stands in the note.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the note begins with it. Further down it may be quoted.
+    #[must_use]
+    pub fn marks(&self, note: &str) -> bool {
+        note.lines().next().is_some_and(|line| line.trim() == self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_found_by_its_first_line_only() {
+        let repository = RepositoryId::new("platform").unwrap();
+        let marker = Marker::report(&repository, MergeRequestNumber(7));
+        assert_eq!(marker.as_str(), "<!-- landfall:report platform/7 -->");
+        assert!(marker.marks("<!-- landfall:report platform/7 -->\r\n### Done"));
+        assert!(!marker.marks("look:\n<!-- landfall:report platform/7 -->"));
+        assert!(!marker.marks("<!-- landfall:report platform/71 -->"));
+        assert!(!marker.marks(""));
+    }
+
+    #[test]
+    fn the_runs_of_a_result_have_no_order() {
+        let [a, b] = [1, 2].map(|n| RunId(uuid::Uuid::from_u128(n)));
+        assert_eq!(Marker::result(&[a, b]), Marker::result(&[b, a, b]));
+        assert_ne!(Marker::result(&[a]), Marker::result(&[a, b]));
+    }
+}
