@@ -1,0 +1,61 @@
+//! The answer to a command that asks for the list, or that is none.
+
+use super::Marker;
+use super::escape::Markup;
+
+/// The commands there are, after what was written instead, if that was no command.
+#[must_use]
+pub fn help(unknown: Option<&str>, marker: &Marker) -> String {
+    let mut note = Markup::new().marker(marker).ours("\n");
+    if let Some(unknown) = unknown {
+        note = note
+            .code(&format!("/landfall {unknown}"), 80)
+            .ours(" is not a command that Landfall knows, so nothing was done. ");
+    }
+    note.ours("Write one of these as a comment, on a line of its own:\n\n")
+        .ours("| Command | What it does |\n|---|---|\n")
+        .ours("| `/landfall plan` | plans anew, for instance when the cloud could not be reached |\n")
+        .ours("| `/landfall approve <digest>` | signs off what that digest names: the comment of the merge request shows it. For admins who neither opened nor pushed to it |\n")
+        .ours("| `/landfall retry` | plans again and does what is left, after something failed |\n")
+        .ours("| `/landfall help` | shows this list |\n")
+        .into_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reader::{HOSTILE, assert_only_ours};
+    use super::*;
+    use crate::domain::command::{Command, parse};
+    use crate::domain::ids::NoteId;
+
+    #[test]
+    fn an_unknown_command_is_answered_with_the_list() {
+        let note = help(Some("destroy everything"), &Marker::answer(NoteId(5)));
+        insta::assert_snapshot!("help", note);
+        assert_eq!(parse(&note), vec![], "the answer is no command itself");
+    }
+
+    #[test]
+    fn every_command_of_the_list_is_one() {
+        let note = help(None, &Marker::answer(NoteId(5)));
+        let commands: Vec<&str> = note
+            .split('`')
+            .filter(|text| text.starts_with("/landfall"))
+            .collect();
+        assert_eq!(commands.len(), 4);
+        for command in commands {
+            let command = command.replace("<digest>", "0a1b2c3d4e5f");
+            assert!(
+                !matches!(parse(&command).as_slice(), [Command::Unknown(_)] | []),
+                "{command}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hostile_command_does_nothing() {
+        for text in HOSTILE {
+            assert_only_ours(&help(Some(text), &Marker::answer(NoteId(5))));
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The end of some runs, as a new note: an edit notifies nobody.
+
+use crate::domain::ids::RunId;
+use crate::domain::plan::Action;
+use crate::domain::report::{Report, ReportedRun, ReportedStep};
+use crate::domain::run::RunState;
+use crate::domain::step::StepState;
+
+use super::comment::{fitting, said};
+use super::escape::Markup;
+use super::tables::{Detail, LeftOut, changes, duration, progress, runs as steps_table};
+use super::words::{failed, past, simulated};
+use super::{Context, Limits, Marker};
+
+/// The note that tells the author how these runs ended: what was made and how to reach it, or what failed and what
+/// exists nevertheless. Runs that the report does not know are not told of.
+#[must_use]
+pub fn result(
+    report: &Report,
+    runs: &[RunId],
+    limits: Limits,
+    marker: &Marker,
+    context: &Context<'_>,
+) -> String {
+    let told: Vec<&ReportedRun> = report.runs.iter().filter(|run| runs.contains(&run.id)).collect();
+    fitting(limits.note, |detail| {
+        at_detail(report, &told, detail, marker, context)
+    })
+}
+
+fn at_detail(
+    report: &Report,
+    told: &[&ReportedRun],
+    detail: Detail,
+    marker: &Marker,
+    context: &Context<'_>,
+) -> Markup {
+    let mut left_out = LeftOut::default();
+    let all = |state| !told.is_empty() && told.iter().all(|run| run.state == state);
+    let (done, total) = progress(told);
+    let note = Markup::new().marker(marker).ours("\n");
+    let author = Markup::new().mention(&report.author);
+
+    let note = if all(RunState::Succeeded) {
+        note.ours("### ✅ Done: ")
+            .count(total, "resource", "resources")
+            .markup(&simulated_word(report))
+            .ours("\n\n")
+            .markup(&author)
+            .ours(", what you asked for is there")
+            .markup(&took(told))
+            .ours(".\n\n")
+    } else if told.iter().any(|run| run.state == RunState::Failed) {
+        let next = failed(told);
+        note.ours("### ❌ Failed: ")
+            .number(done)
+            .ours(" of ")
+            .count(total, "step", "steps")
+            .ours(" done")
+            .markup(&simulated_word(report))
+            .ours("\n\n")
+            .markup(&author)
+            .ours(", ")
+            .markup(&said(&next))
+    } else if told.iter().any(|run| run.state == RunState::Cancelled) {
+        note.ours("### ⏹️ Stopped: ")
+            .number(done)
+            .ours(" of ")
+            .count(total, "step", "steps")
+            .ours(" done")
+            .markup(&simulated_word(report))
+            .ours("\n\n")
+            .markup(&author)
+            .ours(", it was stopped before its end, as happens when a newer change of the same request lands. What was made stays; the newer change goes on from there.\n\n")
+    } else {
+        note.ours("### ⚠️ Not ended\n\n")
+            .markup(&author)
+            .ours(", there is no end to tell of yet: the comment above shows where it stands.\n\n")
+    };
+
+    let made = outputs(told, detail, &mut left_out);
+    let note = note.markup(&simulated(report)).markup(&made);
+    let note = if all(RunState::Succeeded) {
+        note
+    } else {
+        note.markup(&steps_table(told, detail, &mut left_out))
+    };
+    let files = changes(report, detail, context, &mut left_out);
+    note.markup(&files).markup(&left_out.sentence())
+}
+
+fn simulated_word(report: &Report) -> Markup {
+    Markup::new().ours(if report.is_simulated() { " (simulated)" } else { "" })
+}
+
+/// "after 1 min 5 s": the longest of the runs, since they go side by side.
+fn took(told: &[&ReportedRun]) -> Markup {
+    match told.iter().filter_map(|run| run.seconds).max() {
+        Some(seconds) => Markup::new().ours(", after ").markup(&duration(seconds)),
+        None => Markup::new(),
+    }
+}
+
+/// What exists now (or does no longer), with its outputs.
+fn outputs(told: &[&ReportedRun], detail: Detail, left_out: &mut LeftOut) -> Markup {
+    let done: Vec<(&ReportedRun, &ReportedStep)> = told
+        .iter()
+        .flat_map(|run| run.steps.iter().map(move |step| (*run, step)))
+        .filter(|(_, step)| matches!(step.state, StepState::Succeeded { .. }))
+        .collect();
+    if done.is_empty() {
+        return Markup::new();
+    }
+    left_out.resources += done.len().saturating_sub(detail.steps);
+    let mut table =
+        Markup::new().ours("| Resource | What | Name in the cloud | Outputs |\n|---|---|---|---|\n");
+    let mut characters = 0;
+    for (run, step) in done.into_iter().take(detail.steps) {
+        let StepState::Succeeded { external_id, outputs } = &step.state else {
+            continue;
+        };
+        let shown: Vec<Markup> = outputs
+            .iter()
+            .take(detail.properties)
+            .map(|(name, value)| {
+                Markup::new()
+                    .prose(name, 60)
+                    .ours(": ")
+                    .code(value, detail.text.max(200))
+            })
+            .collect();
+        left_out.properties += outputs.len() - shown.len();
+        let name = if step.action == Action::Delete || external_id.is_empty() {
+            Markup::new().ours("–")
+        } else {
+            Markup::new().code(external_id, 200)
+        };
+        let row = Markup::new()
+            .ours("| ")
+            .code(step.resource.as_str(), 120)
+            .ours(" of ")
+            .code(&run.request.to_string(), 100)
+            .ours(" in ")
+            .code(run.environment.as_str(), 60)
+            .ours(" | ")
+            .ours(past(step.action))
+            .ours(" | ")
+            .markup(&name)
+            .ours(" | ")
+            .markup(&Markup::joined(&shown, "<br>"))
+            .ours(" |\n");
+        characters += row.characters();
+        table = table.markup(&row);
+        if characters > detail.whole {
+            break;
+        }
+    }
+    table.ours("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, GITLAB, HOSTILE, context};
+    use super::*;
+
+    fn told(report: &Report) -> String {
+        let runs: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
+        result(report, &runs, GITLAB, &Marker::result(&runs), &context())
+    }
+
+    #[test]
+    fn the_end_is_told_to_the_author() {
+        let mut stopped = samples::failed();
+        stopped.runs[0].state = RunState::Cancelled;
+        for (name, report, heading) in [
+            ("done", samples::done(), "### ✅ Done: 3 resources (simulated)"),
+            (
+                "failed",
+                samples::failed(),
+                "### ❌ Failed: 1 of 3 steps done (simulated)",
+            ),
+            ("stopped", stopped, "### ⏹️ Stopped"),
+        ] {
+            let note = told(&report);
+            assert_eq!(
+                note.lines().next(),
+                Some(Marker::result(&[report.runs[0].id]).as_str())
+            );
+            assert!(note.contains(heading), "{note}");
+            assert!(note.contains("\n@ada, "), "the author is notified: {note}");
+            assert!(note.contains("vm-0001"), "what exists is named: {note}");
+            insta::assert_snapshot!(format!("result_{name}"), note);
+        }
+    }
+
+    #[test]
+    fn a_failure_names_step_reason_and_the_way_on() {
+        let note = told(&samples::failed());
+        for words in [
+            "database/orders",
+            "the cloud refused",
+            "quota exceeded",
+            "/landfall retry",
+            "vm-0001",
+        ] {
+            assert!(note.contains(words), "{words} is missing: {note}");
+        }
+    }
+
+    #[test]
+    fn no_run_is_no_success() {
+        let note = result(&samples::done(), &[], GITLAB, &Marker::result(&[]), &context());
+        assert!(!note.contains('✅'), "{note}");
+    }
+
+    #[test]
+    fn a_hostile_cloud_mentions_nobody() {
+        for text in HOSTILE {
+            for mut report in [samples::failed(), samples::done()] {
+                samples::poison(&mut report, text);
+                samples::assert_only_ours(&told(&report));
+            }
+        }
+    }
+
+    #[test]
+    fn a_huge_run_fits() {
+        let mut report = samples::failed();
+        let step = report.runs[0].steps[0].clone();
+        report.runs[0].steps.extend(std::iter::repeat_n(step, 10_000));
+        let runs = [report.runs[0].id];
+        let limits = Limits {
+            note: 65_536,
+            ..GITLAB
+        };
+        let note = result(&report, &runs, limits, &Marker::result(&runs), &context());
+        assert!(note.chars().count() <= 65_536);
+        assert!(note.contains("quota exceeded") && note.contains("Not shown"));
+    }
+}
