@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CommitId, Digest, Generation, MergeRequestNumber, RequestKey, ResourceName, RunId, UserId};
+use super::ids::{
+    CommitId, Digest, Generation, MergeRequestNumber, NoteId, RequestKey, ResourceName, RunId, UserId,
+};
 use super::landing::HeldBecause;
+use super::review::Judged;
 use super::run::RunState;
 use super::step::StepState;
 use super::transition::Transition;
@@ -22,6 +25,19 @@ pub enum Record {
         digest: Option<Digest>,
         /// How many findings refuse it.
         errors: usize,
+        /// What the gate said.
+        judged: Option<Judged>,
+    },
+    /// Somebody signed off by command. Whether it counts is judged with all other evidence.
+    Commanded {
+        /// On which merge request.
+        merge_request: MergeRequestNumber,
+        /// In which note.
+        note: NoteId,
+        /// Who.
+        user: UserId,
+        /// The digest that they named.
+        digest: String,
     },
     /// What landed was signed off, and is the desired state from here on.
     Accepted {

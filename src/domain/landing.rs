@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{BlobId, CommitId, MergeRequestNumber};
 use super::transition::Transition;
-use super::tree::{Role, Tree, role};
+use super::tree::{Tree, is_governed};
 
 /// What the forge says of a merged merge request: how its commits can be told in the target's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub type Accepted = BTreeMap<String, BlobId>;
 pub enum HeldBecause {
     /// Nobody opened a merge request for it.
     DirectPush,
+    /// The target branch's history was rewritten: nothing that lands is looked at.
+    HistoryRewritten,
     /// It was merged before it was signed off.
     NotSignedOff {
         /// What was missing, in words.
@@ -105,6 +107,12 @@ impl fmt::Display for HeldBecause {
                 write!(
                     f,
                     "it was pushed to the target branch directly, without a merge request"
+                )
+            }
+            Self::HistoryRewritten => {
+                write!(
+                    f,
+                    "the target branch's history was rewritten below what Landfall had looked at"
                 )
             }
             Self::NotSignedOff { missing } if missing.is_empty() => {
@@ -163,7 +171,7 @@ pub fn landed(before: &Tree, after: &Tree, accepted: &Accepted) -> Vec<Landed> {
     let paths: BTreeSet<&String> = before.entries.keys().chain(after.entries.keys()).collect();
     paths
         .into_iter()
-        .filter(|path| role(path) != Role::Other)
+        .filter(|path| is_governed(path))
         .filter(|path| before.entries.get(*path) != after.entries.get(*path))
         .filter(|path| accepted.get(*path) != after.blob(path))
         .map(|path| Landed {

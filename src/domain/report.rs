@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::finding::Finding;
 use super::ids::{CommitId, Digest, EnvironmentName, RequestKey, ResourceName, RunId};
 use super::landing::HeldBecause;
+use super::merge_request::MergeRequestState;
 use super::plan::{Plan, ResourceKind};
+use super::review::{Evaluation, Judged, Landed, Planning, Review};
 use super::rules::ProviderKind;
-use super::run::RunState;
+use super::run::{Run, RunState};
 use super::signoff::Missing;
 use super::step::StepState;
 use super::transition::ChangeKind;
@@ -67,6 +69,65 @@ impl Standing {
     }
 }
 
+/// Where a merge request stands.
+fn standing(review: &Review, runs: &[ReportedRun], held: Vec<HeldBecause>, target_branch: &str) -> Standing {
+    match (&review.landed, review.facts.state) {
+        (Some(Landed::Held { because, .. }), _) => Standing::Held(vec![because.clone()]),
+        (Some(Landed::Nothing { .. }), _) => Standing::Nothing,
+        (Some(Landed::Accepted { .. }), _) => landed(review, runs, held),
+        (None, MergeRequestState::Closed) => Standing::Closed,
+        (None, MergeRequestState::Merged) => Standing::Provisioning,
+        (None, MergeRequestState::Open) if review.facts.target_branch != target_branch => Standing::Nothing,
+        (None, MergeRequestState::Open) => open(review),
+    }
+}
+
+fn landed(review: &Review, runs: &[ReportedRun], held: Vec<HeldBecause>) -> Standing {
+    let requests = review
+        .evaluation
+        .iter()
+        .flat_map(|e| &e.changes)
+        .filter(|c| c.request.is_some())
+        .count();
+    let all_over = runs.iter().all(|run| run.state.is_final());
+    if !held.is_empty() && all_over {
+        Standing::Held(held)
+    } else if !all_over || runs.len() + held.len() < requests {
+        Standing::Provisioning
+    } else if runs.iter().all(|run| run.state == RunState::Succeeded) {
+        Standing::Done
+    } else {
+        Standing::Failed
+    }
+}
+
+fn open(review: &Review) -> Standing {
+    let Some(evaluation) = &review.evaluation else {
+        return Standing::Planning { trouble: None };
+    };
+    if evaluation.is_refused() {
+        return Standing::Refused;
+    }
+    if evaluation.transitions.is_empty() {
+        return Standing::Nothing;
+    }
+    if review.facts.draft {
+        return Standing::Draft;
+    }
+    match (&evaluation.planning, &review.judged) {
+        (Planning::Blocked { reason }, _) => Standing::Planning {
+            trouble: Some(reason.clone()),
+        },
+        (Planning::None | Planning::Pending { .. }, _) | (Planning::Ready(_), None) => {
+            Standing::Planning { trouble: None }
+        }
+        (Planning::Ready(_), Some(Judged::SignedOff { approvers })) => Standing::Ready {
+            approvers: approvers.clone(),
+        },
+        (Planning::Ready(_), Some(Judged::Missing(missing))) => Standing::Waiting(missing.clone()),
+    }
+}
+
 /// One change of the merge request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportedChange {
@@ -110,6 +171,27 @@ pub struct ReportedRun {
     pub seconds: Option<i64>,
 }
 
+impl From<&Run> for ReportedRun {
+    fn from(run: &Run) -> Self {
+        let step = |step: &super::run::Step| ReportedStep {
+            resource: step.resource.name.clone(),
+            kind: step.resource.kind,
+            action: step.action,
+            state: step.state.clone(),
+        };
+        Self {
+            id: run.id,
+            request: run.request.clone(),
+            environment: run.environment.clone(),
+            state: run.state,
+            steps: run.steps.iter().map(step).collect(),
+            seconds: run
+                .finished_at
+                .map(|at| at.duration_since(run.created_at).as_secs()),
+        }
+    }
+}
+
 /// What the comment on a merge request shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -136,6 +218,32 @@ pub struct Report {
 }
 
 impl Report {
+    /// What is to be shown of a merge request: `runs` are those that follow from it, `held` its requests whose runs
+    /// are not made, `target_branch` the branch that is the desired state. Nothing before it was looked at.
+    #[must_use]
+    pub fn of(
+        review: &Review,
+        runs: Vec<ReportedRun>,
+        held: Vec<HeldBecause>,
+        target_branch: &str,
+    ) -> Option<Self> {
+        let head = review.facts.head.clone()?;
+        let standing = standing(review, &runs, held, target_branch);
+        let evaluation = review.evaluation.as_ref();
+        Some(Self {
+            standing,
+            head,
+            author: review.facts.author.username.clone(),
+            changes: evaluation.map(|e| e.changes.clone()).unwrap_or_default(),
+            findings: evaluation.map(|e| e.findings.clone()).unwrap_or_default(),
+            plan: evaluation.and_then(|e| e.plan().cloned()),
+            digest: evaluation.and_then(Evaluation::digest),
+            providers: evaluation.map(|e| e.providers.clone()).unwrap_or_default(),
+            base_differs: evaluation.is_some_and(|e| e.base_differs),
+            runs,
+        })
+    }
+
     /// Whether anything that this shows is made by the simulator.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
@@ -143,4 +251,22 @@ impl Report {
             .values()
             .any(|provider| matches!(provider, ProviderKind::Simulator))
     }
+}
+
+/// What to say to someone whose command is not followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum CommandAnswer {
+    /// The list of commands, which they asked for.
+    Help,
+    /// There is no such command.
+    Unknown {
+        /// What they wrote behind `/landfall`.
+        text: String,
+    },
+    /// They may not give commands here.
+    NotAllowed {
+        /// Their name on the forge.
+        username: String,
+    },
 }

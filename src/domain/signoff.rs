@@ -190,6 +190,33 @@ pub enum Missing {
     },
 }
 
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRules => f.write_str("no landfall.yaml was ever accepted in this repository"),
+            Self::NothingToSign => f.write_str("there is nothing that could be signed off"),
+            Self::NotShown => f.write_str("the comment that shows the plan was not there yet"),
+            Self::Denied(reason) => write!(f, "a policy denies it: {reason}"),
+            Self::Approvals {
+                needed,
+                counted,
+                because,
+                who,
+                ..
+            } => {
+                write!(f, "{counted} of {needed} approvals that count")?;
+                if let Some(because) = because {
+                    write!(f, " ({because})")?;
+                }
+                write!(f, "; they can come from {}", who.join(", "))
+            }
+            Self::Discounted { username, why } => {
+                write!(f, "the approval of {username} does not count: {why}")
+            }
+        }
+    }
+}
+
 /// Proof that a change is signed off. Only [`decide`] makes one, and accepted content can only be made from one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedOff {

@@ -78,3 +78,13 @@ pub fn role(path: &str) -> Role {
         Role::Other
     }
 }
+
+/// Whether what lands at a path needs a sign-off: rules, and every file that is or looks like a request.
+#[must_use]
+pub fn is_governed(path: &str) -> bool {
+    match role(path) {
+        Role::Rules => true,
+        Role::Request => path.ends_with(".yaml") || path.ends_with(".yml"),
+        Role::Other => false,
+    }
+}

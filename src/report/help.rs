@@ -21,6 +21,20 @@ pub fn help(unknown: Option<&str>, marker: &Marker) -> String {
         .into_string()
 }
 
+/// The answer to someone who may not give commands here.
+#[must_use]
+pub fn not_allowed(username: &str, marker: &Marker) -> String {
+    Markup::new()
+        .marker(marker)
+        .ours("\n")
+        .prose(username, 100)
+        .ours(
+            ", commands are followed only from active members of this project with the role Developer or above, \
+             so nothing was done.\n",
+        )
+        .into_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::reader::{HOSTILE, assert_only_ours};

@@ -15,15 +15,17 @@ mod result;
 #[cfg(test)]
 mod samples;
 mod status;
+mod suspended;
 mod tables;
 mod words;
 
 pub use comment::comment;
-pub use help::help;
+pub use help::{help, not_allowed};
 pub use issue::{DirectPush, Issue, issue};
 pub use marker::Marker;
 pub use result::result;
 pub use status::{Status, StatusState, status};
+pub use suspended::suspended;
 
 /// What the forge takes, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

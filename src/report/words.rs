@@ -250,6 +250,7 @@ fn few(because: &HeldBecause) -> HeldBecause {
     };
     match because {
         HeldBecause::DirectPush => HeldBecause::DirectPush,
+        HeldBecause::HistoryRewritten => HeldBecause::HistoryRewritten,
         HeldBecause::Refused => HeldBecause::Refused,
         HeldBecause::NotSignedOff { missing } => HeldBecause::NotSignedOff {
             missing: shorten(missing),

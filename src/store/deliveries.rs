@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::domain::ids::{Digest, RepositoryId};
+use crate::domain::ids::{Digest, MergeRequestNumber, RepositoryId};
 use crate::domain::key::Key;
 use crate::store::keys::{self, Touch};
+use crate::store::reviews::{self, Push};
 use crate::store::values::to_micros;
 use crate::store::{Store, StoreError};
 
@@ -21,6 +22,10 @@ pub struct DeliveryRecord {
     pub digest: Digest,
     /// When it came.
     pub at: Timestamp,
+    /// The push that it tells of: kept, since it can exclude the pusher from signing off.
+    pub push: Option<Push>,
+    /// The merge request that it tells of a note on: its notes are to be read.
+    pub note_on: Option<MergeRequestNumber>,
 }
 
 /// Whether a delivery had come before.
@@ -60,6 +65,12 @@ impl Store {
                 if stored.rows_affected() == 0 {
                     return Ok(Recorded::Repeated);
                 }
+                if let Some(push) = &delivery.push {
+                    reviews::put_push(connection, &repository, push, now).await?;
+                }
+                if let Some(number) = delivery.note_on {
+                    reviews::put_notes_due(connection, &repository, number).await?;
+                }
                 for key in delivery.keys {
                     keys::touch(connection, &Touch::fact(key), now).await?;
                 }
@@ -98,6 +109,8 @@ mod tests {
             keys: vec!["landing/platform".parse().unwrap()],
             digest: Digest::of(b"one body"),
             at: Timestamp::UNIX_EPOCH,
+            push: None,
+            note_on: None,
         };
         let other_body = DeliveryRecord {
             digest: Digest::of(b"another body"),

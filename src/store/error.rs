@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use crate::domain::ids::RepositoryId;
 use crate::domain::key::Key;
+use crate::domain::step::IllegalEvent;
 use crate::store::Mark;
 
 /// Why the store did not do what it was asked.
@@ -84,6 +86,20 @@ pub enum StoreError {
         /// What the database said.
         problem: String,
     },
+    /// A repository's name is tied to another project.
+    #[error(
+        "repository {repository} was set up for project {found}: give the other project an id of its own in \
+         [[repositories]], since what was accepted there was not accepted here"
+    )]
+    OtherProject {
+        /// The repository.
+        repository: RepositoryId,
+        /// The project that it is tied to.
+        found: i64,
+    },
+    /// A state machine was asked for what cannot be.
+    #[error(transparent)]
+    Illegal(#[from] IllegalEvent),
     /// The code of an intent panicked; nothing of it was recorded.
     #[error("an intent of the store panicked; this is a fault of Landfall's")]
     Panicked,

@@ -11,6 +11,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "deliveries",
         include_str!("../../migrations/sqlite/0002_deliveries.sql"),
     ),
+    (3, "state", include_str!("../../migrations/sqlite/0003_state.sql")),
 ];
 
 /// All steps for SQLite.

@@ -15,16 +15,27 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use crate::clock::Clock;
 
+mod accepted;
+mod audit;
 mod deliveries;
 mod error;
 mod keys;
 mod migrations;
+mod reports;
+mod repositories;
+mod reviews;
+mod runs;
 mod values;
 mod writer;
 
+pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Desired, Holding};
 pub use deliveries::{DeliveryRecord, Recorded};
 pub use error::StoreError;
 pub use keys::{Cause, DeadKey, Finished, Lease, PendingKey, Touch};
+pub use reports::OwnNote;
+pub use repositories::RepositoryState;
+pub use reviews::{ObeyedNote, Push};
+pub use runs::WaitingStep;
 
 use writer::{Work, Writer};
 

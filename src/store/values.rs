@@ -1,8 +1,11 @@
-//! Values as the database holds them: times are whole microseconds since 1970, UTC; numbers are signed.
+//! Values as the database holds them: times are whole microseconds since 1970, UTC; numbers are signed; values of the
+//! domain are JSON text.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::store::StoreError;
 
@@ -45,5 +48,35 @@ pub(in crate::store) fn to_integer(number: u64) -> Result<i64, StoreError> {
     number.try_into().map_err(|_| StoreError::Unreadable {
         what: "number",
         problem: number.to_string(),
+    })
+}
+
+/// The stored form of a value of the domain.
+pub(in crate::store) fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Unreadable {
+        what,
+        problem: error.to_string(),
+    })
+}
+
+/// The value of the domain that was stored.
+pub(in crate::store) fn from_json<T: DeserializeOwned>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Unreadable {
+        what,
+        problem: error.to_string(),
+    })
+}
+
+/// Parses text of an id or key that the database holds.
+pub(in crate::store) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    text.parse().map_err(|error: T::Err| StoreError::Unreadable {
+        what,
+        problem: error.to_string(),
     })
 }

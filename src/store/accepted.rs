@@ -1,0 +1,677 @@
+//! The desired state: what last landed with a sign-off, and what landed without one.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use crate::domain::audit::Record;
+use crate::domain::ids::{
+    BlobId, CommitId, Digest, Generation, MergeRequestNumber, RepositoryId, RequestKey,
+};
+use crate::domain::key::{Key, ReportSubject, Share};
+use crate::domain::landing::{Accepted, HeldBecause, Landed};
+use crate::domain::plan::Plan;
+use crate::domain::request::Request;
+use crate::domain::review::{self, Evaluation, Review};
+use crate::domain::rules::Rules;
+use crate::domain::rules::check::check_rules;
+use crate::domain::signoff::SignedOff;
+use crate::domain::transition::{Subject, Transition};
+use crate::domain::tree::RULES_PATH;
+use crate::store::keys::{self, Touch};
+use crate::store::values::{from_integer, from_json, parse, to_integer, to_json, to_micros};
+use crate::store::{Lease, Store, StoreError, audit, repositories, reviews};
+
+/// A file of the desired state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AcceptedFile {
+    /// Its content.
+    pub blob: BlobId,
+    /// The request in it, for a request file.
+    pub request: Option<Request>,
+}
+
+/// The desired state of a repository.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AcceptedFiles {
+    /// Path → file.
+    pub files: BTreeMap<String, AcceptedFile>,
+    /// `landfall.yaml` and its content; nothing if it was never accepted or can no longer be read.
+    pub rules: Option<(BlobId, Rules)>,
+}
+
+impl AcceptedFiles {
+    /// The accepted request of a key.
+    #[must_use]
+    pub fn request(&self, key: &RequestKey) -> Option<&Request> {
+        self.files
+            .values()
+            .filter_map(|file| file.request.as_ref())
+            .find(|request| request.key == *key)
+    }
+
+    /// Path → blob.
+    #[must_use]
+    pub fn blobs(&self) -> Accepted {
+        self.files
+            .iter()
+            .map(|(path, file)| (path.clone(), file.blob.clone()))
+            .collect()
+    }
+}
+
+/// A landing to accept.
+#[derive(Debug, Clone)]
+pub struct Acceptance {
+    /// The merge request, with the approvals that were judged.
+    pub review: Review,
+    /// What was signed.
+    pub evaluation: Evaluation,
+    /// The commit of the target branch.
+    pub commit: CommitId,
+    /// The bytes of every blob that a transition leads to.
+    pub contents: BTreeMap<BlobId, Vec<u8>>,
+}
+
+/// A landing to hold.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// The merge request; nothing for a direct push.
+    pub review: Option<Review>,
+    /// The last commit of it on the target branch.
+    pub commit: CommitId,
+    /// What landed.
+    pub landed: Vec<Landed>,
+    /// Why it is held.
+    pub because: HeldBecause,
+}
+
+/// Files to accept by hand.
+#[derive(Debug, Clone)]
+pub struct Adoption {
+    /// The commit that holds them.
+    pub commit: CommitId,
+    /// Path → blob, request (for a request file), bytes.
+    pub files: BTreeMap<String, (BlobId, Option<Request>, Vec<u8>)>,
+    /// Who does it, as the system knows them.
+    pub by: String,
+}
+
+/// The newest generation of a request, and what it rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Which generation.
+    pub generation: Generation,
+    /// The request; nothing once it is deleted.
+    pub request: Option<Request>,
+    /// The digest of the sign-off; nothing where it was adopted by hand.
+    pub sign_off: Option<Digest>,
+    /// What was signed for it.
+    pub signed_plan: Plan,
+    /// The merge request that brought it.
+    pub merge_request: Option<MergeRequestNumber>,
+    /// Tokens of plans that take their time.
+    pub pending: BTreeMap<String, String>,
+    /// Why its run is not made.
+    pub held: Option<HeldBecause>,
+    /// How many runs of this generation were made.
+    pub runs: u64,
+    /// Whether one of them is not over.
+    pub running: bool,
+    /// Whether a person asked for another run.
+    pub retry: bool,
+}
+
+impl Desired {
+    /// Whether a run is to be made: the first of a generation, or one more that a person asked for.
+    #[must_use]
+    pub fn wants_run(&self) -> bool {
+        let first = self.runs == 0 && self.held.is_none();
+        self.sign_off.is_some() && !self.running && (first || self.retry)
+    }
+}
+
+type DesiredRow = (
+    i64,
+    Option<String>,
+    Option<String>,
+    String,
+    Option<i64>,
+    String,
+    Option<String>,
+    bool,
+    i64,
+    i64,
+);
+
+impl Store {
+    /// The desired state of a repository.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn accepted(&self, repository: &RepositoryId) -> Result<AcceptedFiles, StoreError> {
+        let rows: Vec<(String, String, Option<String>)> =
+            sqlx::query_as("SELECT path, blob, request FROM accepted WHERE repository = ?1")
+                .bind(repository.as_str())
+                .fetch_all(self.readers())
+                .await?;
+        let mut accepted = AcceptedFiles::default();
+        for (path, blob, request) in rows {
+            let blob = parse("blob id", &blob)?;
+            let request = request.map(|text| from_json("request", &text)).transpose()?;
+            accepted.files.insert(path, AcceptedFile { blob, request });
+        }
+        if let Some(file) = accepted.files.get(RULES_PATH) {
+            let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM blobs WHERE id = ?1")
+                .bind(file.blob.as_str())
+                .fetch_one(self.readers())
+                .await?;
+            accepted.rules = check_rules(&bytes).0.map(|rules| (file.blob.clone(), rules));
+        }
+        Ok(accepted)
+    }
+
+    /// Accepts what landed: it is the desired state from here on, and work follows from it. The proof that it is
+    /// signed off is asked for; the sign-off is used up.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn accept(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        acceptance: Acceptance,
+        signed_off: &SignedOff,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, id, signed_off) = (lease.clone(), repository.clone(), signed_off.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                let Acceptance {
+                    review,
+                    evaluation,
+                    commit,
+                    contents,
+                } = acceptance;
+                let number = review.facts.number;
+                let sign_off = put_sign_off(connection, &id, &review, &commit, &signed_off, now).await?;
+                for (blob, bytes) in &contents {
+                    put_blob(connection, blob, bytes).await?;
+                }
+                for transition in &evaluation.transitions {
+                    put_transition(connection, &id, transition, &evaluation, sign_off).await?;
+                    if let Subject::Request(key) = &transition.subject {
+                        put_request(connection, &id, key, &evaluation, &signed_off, number).await?;
+                        let team = evaluation
+                            .requests
+                            .iter()
+                            .find(|r| r.key == *key)
+                            .map(|r| &r.team);
+                        let touch = Touch::fact(Key::Request {
+                            repository: id.clone(),
+                            request: key.clone(),
+                        });
+                        let touch = match team {
+                            Some(team) => touch.share(Share::of_team(&id, team)),
+                            None => touch,
+                        };
+                        keys::touch(connection, &touch, now).await?;
+                    }
+                }
+                let record = Record::Accepted {
+                    merge_request: number,
+                    commit: commit.clone(),
+                    digest: signed_off.digest().clone(),
+                    approvers: signed_off.approvers().to_vec(),
+                    transitions: evaluation.transitions.clone(),
+                };
+                audit::append(connection, &id, &record, now).await?;
+                repositories::examined(connection, &id, &commit, review.facts.merged_at).await?;
+                let landed = Some(review::Landed::Accepted { commit });
+                reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
+                touch_open_reviews(connection, &id, &evaluation.transitions, number, now).await
+            })
+        })
+        .await
+    }
+
+    /// Holds what landed: it is recorded with the reason, and nothing follows from it but a report.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn hold(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        holding: Holding,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, id) = (lease.clone(), repository.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                let Holding { review, commit, landed, because } = holding;
+                let merge_request = review.as_ref().map(|review| review.facts.number);
+                for one in &landed {
+                    sqlx::query(
+                        "INSERT INTO held (repository, commit_id, merge_request, path, from_blob, to_blob, because, at)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    )
+                    .bind(id.as_str())
+                    .bind(commit.as_str())
+                    .bind(merge_request.map(|number| to_integer(number.0)).transpose()?)
+                    .bind(&one.path)
+                    .bind(one.from.as_ref().map(BlobId::as_str))
+                    .bind(one.to.as_ref().map(BlobId::as_str))
+                    .bind(to_json("reason", &because)?)
+                    .bind(to_micros(now))
+                    .execute(&mut *connection)
+                    .await?;
+                }
+                let paths = landed.into_iter().map(|one| one.path).collect();
+                let record =
+                    Record::Held { merge_request, commit: commit.clone(), because: because.clone(), paths };
+                audit::append(connection, &id, &record, now).await?;
+                let merged_at = review.as_ref().and_then(|review| review.facts.merged_at);
+                repositories::examined(connection, &id, &commit, merged_at).await?;
+                match review {
+                    Some(review) => {
+                        let landed = Some(review::Landed::Held { commit, because });
+                        reviews::put(connection, &id, &Review { landed, ..review }, now).await
+                    }
+                    None => {
+                        let subject = ReportSubject::Push(commit);
+                        keys::touch(connection, &Touch::fact(Key::Report { repository: id, subject }), now).await
+                    }
+                }
+            })
+        })
+        .await
+    }
+
+    /// What a direct push brought that is held: the paths, and why.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn held_push(
+        &self,
+        repository: &RepositoryId,
+        commit: &CommitId,
+    ) -> Result<Vec<(String, HeldBecause)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT path, because FROM held WHERE repository = ?1 AND commit_id = ?2 AND merge_request IS NULL ORDER BY path",
+        )
+        .bind(repository.as_str())
+        .bind(commit.as_str())
+        .fetch_all(self.readers())
+        .await?;
+        rows.into_iter()
+            .map(|(path, because)| Ok((path, from_json("reason", &because)?)))
+            .collect()
+    }
+
+    /// Accepts a tree by hand, without running anything: the desired state is what the tree holds, and landings are
+    /// looked at from there on.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn adopt(
+        &self,
+        repository: &RepositoryId,
+        adoption: Adoption,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let id = repository.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let Adoption { commit, files, by } = adoption;
+                sqlx::query("DELETE FROM accepted WHERE repository = ?1")
+                    .bind(id.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+                for (path, (blob, request, bytes)) in &files {
+                    put_blob(connection, blob, bytes).await?;
+                    put_file(connection, &id, path, blob, request.as_ref(), None).await?;
+                    if let Some(request) = request {
+                        // Known from here on; what exists of it is not ours to touch before it is signed off.
+                        sqlx::query(
+                            "INSERT INTO requests (repository, request, generation, content, signed_plan)
+                             VALUES (?1, ?2, 1, ?3, ?4)
+                             ON CONFLICT (repository, request) DO UPDATE SET content = excluded.content",
+                        )
+                        .bind(id.as_str())
+                        .bind(request.key.to_string())
+                        .bind(to_json("request", request)?)
+                        .bind(to_json("plan", &Plan::default())?)
+                        .execute(&mut *connection)
+                        .await?;
+                    }
+                }
+                repositories::examined(connection, &id, &commit, None).await?;
+                sqlx::query("UPDATE repositories SET suspended = NULL WHERE id = ?1")
+                    .bind(id.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+                let record = Record::Adopted {
+                    commit,
+                    by,
+                    files: files.len(),
+                };
+                audit::append(connection, &id, &record, now).await?;
+                keys::touch(
+                    connection,
+                    &Touch::fact(Key::Landing {
+                        repository: id.clone(),
+                    }),
+                    now,
+                )
+                .await?;
+                keys::touch(connection, &Touch::fact(Key::Sweep { repository: id }), now).await
+            })
+        })
+        .await
+    }
+
+    /// The newest generation of a request; nothing if it was never accepted.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn desired(
+        &self,
+        repository: &RepositoryId,
+        request: &RequestKey,
+    ) -> Result<Option<Desired>, StoreError> {
+        let row: Option<DesiredRow> = sqlx::query_as(
+            "SELECT generation, content, sign_off, signed_plan, merge_request, pending, held, retry,
+               (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
+                AND runs.request = requests.request AND runs.generation = requests.generation),
+               (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
+                AND runs.request = requests.request AND runs.finished_at IS NULL)
+             FROM requests WHERE repository = ?1 AND request = ?2",
+        )
+        .bind(repository.as_str())
+        .bind(request.to_string())
+        .fetch_optional(self.readers())
+        .await?;
+        let Some((generation, content, sign_off, plan, merge_request, pending, held, retry, runs, running)) =
+            row
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Desired {
+            generation: Generation(from_integer(generation)?),
+            request: content.map(|text| from_json("request", &text)).transpose()?,
+            sign_off: sign_off.map(|text| parse("digest", &text)).transpose()?,
+            signed_plan: from_json("plan", &plan)?,
+            merge_request: merge_request
+                .map(|number| from_integer(number).map(MergeRequestNumber))
+                .transpose()?,
+            pending: from_json("plan tokens", &pending)?,
+            held: held.map(|text| from_json("reason", &text)).transpose()?,
+            runs: from_integer(runs)?,
+            running: running > 0,
+            retry,
+        }))
+    }
+
+    /// Why the requests of a merge request that landed are held, if they are.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn held_requests(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+    ) -> Result<Vec<(RequestKey, HeldBecause)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT request, held FROM requests
+             WHERE repository = ?1 AND merge_request = ?2 AND held IS NOT NULL ORDER BY request",
+        )
+        .bind(repository.as_str())
+        .bind(to_integer(number.0)?)
+        .fetch_all(self.readers())
+        .await?;
+        rows.into_iter()
+            .map(|(request, held)| Ok((parse("request key", &request)?, from_json("reason", &held)?)))
+            .collect()
+    }
+
+    /// Remembers the tokens of plans that take their time.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn plan_pending(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        request: &RequestKey,
+        generation: Generation,
+        tokens: BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        let (lease, repository, request) = (lease.clone(), repository.clone(), request.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                sqlx::query(
+                    "UPDATE requests SET pending = ?4 WHERE repository = ?1 AND request = ?2 AND generation = ?3",
+                )
+                .bind(repository.as_str())
+                .bind(request.to_string())
+                .bind(to_integer(generation.0)?)
+                .bind(to_json("plan tokens", &tokens)?)
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Holds a request whose plan does more than was signed.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn hold_request(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        request: &RequestKey,
+        generation: Generation,
+        because: HeldBecause,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, id, request) = (lease.clone(), repository.clone(), request.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                let merge_request: Option<Option<i64>> = sqlx::query_scalar(
+                    "UPDATE requests SET held = ?4, retry = 0, pending = '{}'
+                     WHERE repository = ?1 AND request = ?2 AND generation = ?3 RETURNING merge_request",
+                )
+                .bind(id.as_str())
+                .bind(request.to_string())
+                .bind(to_integer(generation.0)?)
+                .bind(to_json("reason", &because)?)
+                .fetch_optional(&mut *connection)
+                .await?;
+                let Some(merge_request) = merge_request else {
+                    return Ok(());
+                };
+                audit::append(
+                    connection,
+                    &id,
+                    &Record::RunHeld {
+                        request,
+                        generation,
+                        because,
+                    },
+                    now,
+                )
+                .await?;
+                if let Some(number) = merge_request {
+                    let number = MergeRequestNumber(from_integer(number)?);
+                    keys::touch(connection, &Touch::fact(reviews::report_key(&id, number)), now).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+async fn put_blob(connection: &mut SqliteConnection, blob: &BlobId, bytes: &[u8]) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO blobs (id, bytes) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+        .bind(blob.as_str())
+        .bind(bytes)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn put_sign_off(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    review: &Review,
+    commit: &CommitId,
+    signed_off: &SignedOff,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    // One landing uses a merge request's sign-off up: a second one breaks the constraint.
+    Ok(sqlx::query_scalar(
+        "INSERT INTO sign_offs (repository, merge_request, commit_id, digest, approvers, review, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
+    )
+    .bind(repository.as_str())
+    .bind(to_integer(review.facts.number.0)?)
+    .bind(commit.as_str())
+    .bind(signed_off.digest().as_str())
+    .bind(to_json("approvers", &signed_off.approvers())?)
+    .bind(to_json("review", review)?)
+    .bind(to_micros(now))
+    .fetch_one(connection)
+    .await?)
+}
+
+async fn put_file(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    path: &str,
+    blob: &BlobId,
+    request: Option<&Request>,
+    sign_off: Option<i64>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO accepted (repository, path, blob, request, sign_off) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (repository, path) DO UPDATE SET
+           blob = excluded.blob, request = excluded.request, sign_off = excluded.sign_off",
+    )
+    .bind(repository.as_str())
+    .bind(path)
+    .bind(blob.as_str())
+    .bind(request.map(|request| to_json("request", request)).transpose()?)
+    .bind(sign_off)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn put_transition(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    transition: &Transition,
+    evaluation: &Evaluation,
+    sign_off: i64,
+) -> Result<(), StoreError> {
+    let Some(blob) = &transition.to else {
+        sqlx::query("DELETE FROM accepted WHERE repository = ?1 AND path = ?2")
+            .bind(repository.as_str())
+            .bind(&transition.path)
+            .execute(connection)
+            .await?;
+        return Ok(());
+    };
+    let request = match &transition.subject {
+        Subject::Request(key) => evaluation.requests.iter().find(|request| request.key == *key),
+        Subject::Rules => None,
+    };
+    put_file(
+        connection,
+        repository,
+        &transition.path,
+        blob,
+        request,
+        Some(sign_off),
+    )
+    .await
+}
+
+async fn put_request(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    key: &RequestKey,
+    evaluation: &Evaluation,
+    signed_off: &SignedOff,
+    number: MergeRequestNumber,
+) -> Result<(), StoreError> {
+    let request = evaluation.requests.iter().find(|request| request.key == *key);
+    let plan = evaluation
+        .plan()
+        .map(|plan| plan.of_request(key))
+        .unwrap_or_default();
+    sqlx::query(
+        "INSERT INTO requests (repository, request, generation, content, sign_off, signed_plan, merge_request)
+         VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)
+         ON CONFLICT (repository, request) DO UPDATE SET
+           generation = requests.generation + 1, content = excluded.content, sign_off = excluded.sign_off,
+           signed_plan = excluded.signed_plan, merge_request = excluded.merge_request,
+           pending = '{}', held = NULL, retry = 0",
+    )
+    .bind(repository.as_str())
+    .bind(key.to_string())
+    .bind(request.map(|request| to_json("request", request)).transpose()?)
+    .bind(signed_off.digest().as_str())
+    .bind(to_json("plan", &plan)?)
+    .bind(to_integer(number.0)?)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A landing changes what open merge requests are compared with: those that share a path or a request, and all of them
+/// when the rules changed.
+async fn touch_open_reviews(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    landed: &[Transition],
+    landed_by: MergeRequestNumber,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let rows: Vec<String> =
+        sqlx::query_scalar("SELECT review FROM reviews WHERE repository = ?1 AND open = 1")
+            .bind(repository.as_str())
+            .fetch_all(&mut *connection)
+            .await?;
+    let rules = landed
+        .iter()
+        .any(|transition| transition.subject == Subject::Rules);
+    for text in rows {
+        let review: Review = from_json("review", &text)?;
+        let shares = review.evaluation.as_ref().is_none_or(|evaluation| {
+            evaluation.transitions.iter().any(|theirs| {
+                landed
+                    .iter()
+                    .any(|ours| ours.path == theirs.path || ours.subject == theirs.subject)
+            })
+        });
+        if review.facts.number != landed_by && (rules || shares) {
+            let key = Key::Review {
+                repository: repository.clone(),
+                merge_request: review.facts.number,
+            };
+            keys::touch(connection, &Touch::fact(key), now).await?;
+        }
+    }
+    Ok(())
+}

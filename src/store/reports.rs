@@ -1,0 +1,205 @@
+//! What was last shown where: notes and statuses of ours on the forge.
+
+use jiff::Timestamp;
+
+use crate::domain::ids::{Digest, MergeRequestNumber, RepositoryId};
+use crate::domain::key::ReportSubject;
+use crate::domain::review::Shown;
+use crate::store::keys;
+use crate::store::values::{from_integer, from_micros, parse, to_integer, to_micros};
+use crate::store::{Lease, Store, StoreError};
+
+/// A note (or issue) of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnNote {
+    /// The forge's number for it; nothing if it was begun and nobody knows whether it was written.
+    pub number: Option<u64>,
+    /// Of the text that it shows.
+    pub digest: Option<Digest>,
+    /// When it was last written, by our clock.
+    pub at: Option<Timestamp>,
+}
+
+impl Store {
+    /// A note of ours, by its marker; nothing if it was never begun.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn note(
+        &self,
+        repository: &RepositoryId,
+        subject: &ReportSubject,
+        marker: &str,
+    ) -> Result<Option<OwnNote>, StoreError> {
+        let row: Option<(Option<i64>, Option<String>, Option<i64>)> = sqlx::query_as(
+            "SELECT number, digest, at FROM notes WHERE repository = ?1 AND subject = ?2 AND marker = ?3",
+        )
+        .bind(repository.as_str())
+        .bind(subject_text(subject))
+        .bind(marker)
+        .fetch_optional(self.readers())
+        .await?;
+        let Some((number, digest, at)) = row else {
+            return Ok(None);
+        };
+        Ok(Some(OwnNote {
+            number: number.map(|number| from_integer(number)).transpose()?,
+            digest: digest.map(|text| parse("digest", &text)).transpose()?,
+            at: at.map(from_micros).transpose()?,
+        }))
+    }
+
+    /// Records that a note is about to be written: after a crash it may be there.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn begin_note(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        subject: &ReportSubject,
+        marker: &str,
+    ) -> Result<(), StoreError> {
+        let (lease, repository) = (lease.clone(), repository.clone());
+        let (subject, marker) = (subject_text(subject), marker.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                sqlx::query(
+                    "INSERT INTO notes (repository, subject, marker) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                )
+                .bind(repository.as_str())
+                .bind(subject)
+                .bind(marker)
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Records what a note shows. `number` is nothing where it turned out to be gone.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn record_note(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        subject: &ReportSubject,
+        marker: &str,
+        note: OwnNote,
+    ) -> Result<(), StoreError> {
+        let (lease, repository) = (lease.clone(), repository.clone());
+        let (subject, marker) = (subject_text(subject), marker.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                sqlx::query(
+                    "INSERT INTO notes (repository, subject, marker, number, digest, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (repository, subject, marker) DO UPDATE SET
+                       number = excluded.number, digest = excluded.digest, at = excluded.at",
+                )
+                .bind(repository.as_str())
+                .bind(subject)
+                .bind(marker)
+                .bind(note.number.map(|number| to_integer(number)).transpose()?)
+                .bind(note.digest.as_ref().map(Digest::as_str))
+                .bind(note.at.map(to_micros))
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Records which plan a merge request's comment shows. The time of one that it showed already stays.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn record_shown(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+        shown: Option<Shown>,
+    ) -> Result<(), StoreError> {
+        let (lease, repository) = (lease.clone(), repository.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                let digest = shown.as_ref().map(|shown| shown.digest.as_str().to_owned());
+                sqlx::query(
+                    "UPDATE reviews SET shown_digest = ?3, shown_at = ?4
+                     WHERE repository = ?1 AND number = ?2 AND shown_digest IS NOT ?3",
+                )
+                .bind(repository.as_str())
+                .bind(to_integer(number.0)?)
+                .bind(digest)
+                .bind(shown.as_ref().map(|shown| to_micros(shown.at)))
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Names the commit status that was last shown for a merge request.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn status(
+        &self,
+        repository: &RepositoryId,
+        subject: &ReportSubject,
+    ) -> Result<Option<Digest>, StoreError> {
+        let digest: Option<String> =
+            sqlx::query_scalar("SELECT digest FROM statuses WHERE repository = ?1 AND subject = ?2")
+                .bind(repository.as_str())
+                .bind(subject_text(subject))
+                .fetch_optional(self.readers())
+                .await?;
+        digest.map(|text| parse("digest", &text)).transpose()
+    }
+
+    /// Records the commit status that is shown now.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn record_status(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        subject: &ReportSubject,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let (lease, repository) = (lease.clone(), repository.clone());
+        let (subject, digest) = (subject_text(subject), digest.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                sqlx::query(
+                    "INSERT INTO statuses (repository, subject, digest) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (repository, subject) DO UPDATE SET digest = excluded.digest",
+                )
+                .bind(repository.as_str())
+                .bind(subject)
+                .bind(digest.as_str())
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+fn subject_text(subject: &ReportSubject) -> String {
+    match subject {
+        ReportSubject::MergeRequest(number) => number.to_string(),
+        ReportSubject::Push(commit) => format!("commit-{commit}"),
+    }
+}

@@ -1,0 +1,208 @@
+//! Requests repositories: which project they are, and how far their history was looked at.
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use crate::domain::audit::Record;
+use crate::domain::ids::{CommitId, RepositoryId};
+use crate::domain::key::{Key, ReportSubject};
+use crate::domain::review::{Landed, Review};
+use crate::store::keys::{self, Touch};
+use crate::store::values::{from_micros, parse, to_integer, to_micros};
+use crate::store::{Lease, Store, StoreError, audit, reviews};
+
+/// How far a repository's history was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryState {
+    /// The last commit of the target branch that was looked at; nothing before the first adoption.
+    pub examined: Option<CommitId>,
+    /// Why landings are not looked at any more.
+    pub suspended: Option<String>,
+    /// The newest merge that was seen, by the forge's clock.
+    pub merged_until: Timestamp,
+}
+
+/// Moves the mark of what was looked at, under whoever's transaction.
+pub(in crate::store) async fn examined(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    commit: &CommitId,
+    merged_at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE repositories SET examined = ?2, merged_until = MAX(merged_until, COALESCE(?3, merged_until)) WHERE id = ?1",
+    )
+    .bind(repository.as_str())
+    .bind(commit.as_str())
+    .bind(merged_at.map(to_micros))
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("DELETE FROM unexplained WHERE repository = ?1")
+        .bind(repository.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Ties a repository's name to a project, once. A name that is tied to another project is refused: what was
+    /// accepted there was not accepted here.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherProject`], and those of the database.
+    pub async fn register(
+        &self,
+        repository: &RepositoryId,
+        forge: &str,
+        project: u64,
+    ) -> Result<(), StoreError> {
+        let (id, forge, project) = (repository.clone(), forge.to_owned(), to_integer(project)?);
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO repositories (id, forge, project) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
+                    .bind(id.as_str())
+                    .bind(&forge)
+                    .bind(project)
+                    .execute(&mut *connection)
+                    .await?;
+                let found: i64 = sqlx::query_scalar("SELECT project FROM repositories WHERE id = ?1")
+                    .bind(id.as_str())
+                    .fetch_one(connection)
+                    .await?;
+                if found == project {
+                    Ok(())
+                } else {
+                    Err(StoreError::OtherProject { repository: id, found })
+                }
+            })
+        })
+        .await
+    }
+
+    /// How far a repository was looked at.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn repository(&self, repository: &RepositoryId) -> Result<RepositoryState, StoreError> {
+        let row: Option<(Option<String>, Option<String>, i64)> =
+            sqlx::query_as("SELECT examined, suspended, merged_until FROM repositories WHERE id = ?1")
+                .bind(repository.as_str())
+                .fetch_optional(self.readers())
+                .await?;
+        let (examined, suspended, merged_until) = row.unwrap_or_default();
+        Ok(RepositoryState {
+            examined: examined
+                .as_deref()
+                .map(|text| parse("commit id", text))
+                .transpose()?,
+            suspended,
+            merged_until: from_micros(merged_until)?,
+        })
+    }
+
+    /// When a commit that nothing explains was first seen.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn first_seen(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        commit: &CommitId,
+        now: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        let (lease, repository, commit) = (lease.clone(), repository.clone(), commit.clone());
+        let at: i64 = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    keys::check_fence(connection, &lease).await?;
+                    sqlx::query("INSERT INTO unexplained (repository, commit_id, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
+                        .bind(repository.as_str())
+                        .bind(commit.as_str())
+                        .bind(to_micros(now))
+                        .execute(&mut *connection)
+                        .await?;
+                    Ok(sqlx::query_scalar("SELECT at FROM unexplained WHERE repository = ?1 AND commit_id = ?2")
+                        .bind(repository.as_str())
+                        .bind(commit.as_str())
+                        .fetch_one(connection)
+                        .await?)
+                })
+            })
+            .await?;
+        from_micros(at)
+    }
+
+    /// Stops looking at landings: history was rewritten below what was examined. A person has to adopt a commit.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn suspend(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        examined: &CommitId,
+        head: &CommitId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, id) = (lease.clone(), repository.clone());
+        let (examined, head) = (examined.clone(), head.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                sqlx::query("UPDATE repositories SET suspended = ?2 WHERE id = ?1")
+                    .bind(id.as_str())
+                    .bind(format!(
+                        "the target branch's head {head} does not descend from {examined}"
+                    ))
+                    .execute(&mut *connection)
+                    .await?;
+                audit::append(
+                    connection,
+                    &id,
+                    &Record::Suspended {
+                        examined,
+                        head: head.clone(),
+                    },
+                    now,
+                )
+                .await?;
+                let report = Key::Report {
+                    repository: id,
+                    subject: ReportSubject::Push(head),
+                };
+                keys::touch(connection, &Touch::fact(report), now).await
+            })
+        })
+        .await
+    }
+
+    /// Goes past commits that changed nothing that Landfall looks after.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn pass(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        commit: &CommitId,
+        review: Option<Review>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, id, commit) = (lease.clone(), repository.clone(), commit.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                let merged_at = review.as_ref().and_then(|review| review.facts.merged_at);
+                examined(connection, &id, &commit, merged_at).await?;
+                if let Some(review) = review {
+                    // What became of it once stays: a later, identical landing is no news.
+                    let landed = review.landed.clone().or(Some(Landed::Nothing { commit }));
+                    reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
