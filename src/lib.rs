@@ -11,9 +11,7 @@ pub mod git;
 pub mod http_client;
 pub mod provider;
 pub mod queue;
+pub mod report;
+pub mod sandbox;
 pub mod store;
 pub mod worker;
-//! Landfall.
-
-pub mod sandbox;
-pub mod report;

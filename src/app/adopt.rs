@@ -1,0 +1,84 @@
+//! `landfall adopt`: a tree is accepted by hand, without running it. For a new or existing repository, rewritten
+//! history, a restored database, or admins who locked themselves out.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::finding::{Finding, any_error};
+use crate::domain::ids::CommitId;
+use crate::domain::request::Contents;
+use crate::domain::request::check::check_tree;
+use crate::domain::tree::is_governed;
+use crate::domain::yaml::LARGEST_FILE;
+use crate::store::{Adoption, Store};
+
+use super::{AppError, Repository};
+
+/// What became of an adoption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Adopted {
+    /// The tree is the desired state now.
+    Done {
+        /// How many files.
+        files: usize,
+    },
+    /// Its files have findings; nothing was changed.
+    Refused {
+        /// What is wrong.
+        findings: Vec<Finding>,
+    },
+    /// The commit is not on the target branch; nothing was changed.
+    NotOnTarget,
+}
+
+/// Accepts the tree of a commit of the target branch.
+///
+/// # Errors
+/// Those of the mirror and the store.
+pub async fn adopt(
+    store: &Store,
+    repository: &Repository,
+    commit: &CommitId,
+    by: &str,
+    now: Timestamp,
+) -> Result<Adopted, AppError> {
+    let mirror = &repository.mirror;
+    let target = mirror.fetch(&repository.target_branch, &[]).await?.target;
+    if *commit != target && !mirror.is_ancestor(commit, &target).await? {
+        return Ok(Adopted::NotOnTarget);
+    }
+    let tree = mirror.tree(commit).await?;
+    let mut contents = Contents::new();
+    for entry in tree.entries.values() {
+        if let Some(bytes) = mirror.blob(&entry.blob, LARGEST_FILE).await? {
+            contents.insert(entry.blob.clone(), bytes);
+        }
+    }
+    let mut check = check_tree(&tree, &contents);
+    if any_error(&check.findings) {
+        return Ok(Adopted::Refused {
+            findings: check.findings,
+        });
+    }
+    let mut files = BTreeMap::new();
+    for (path, entry) in tree.entries.iter().filter(|(path, _)| is_governed(path)) {
+        let bytes = contents.get(&entry.blob).cloned().ok_or_else(|| {
+            AppError::Inconsistent(format!(
+                "{path} is larger than {LARGEST_FILE} bytes, so it cannot be accepted"
+            ))
+        })?;
+        files.insert(
+            path.clone(),
+            (entry.blob.clone(), check.requests.remove(path), bytes),
+        );
+    }
+    let count = files.len();
+    let adoption = Adoption {
+        commit: commit.clone(),
+        files,
+        by: by.to_owned(),
+    };
+    store.adopt(&repository.id, adoption, now).await?;
+    Ok(Adopted::Done { files: count })
+}

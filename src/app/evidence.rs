@@ -1,0 +1,258 @@
+//! The facts that the gate looks at, read from the forge now: versions, approvals, roles. The same for a review, which
+//! tells people where they stand, and for a landing, which decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+
+use crate::domain::ids::{CommitId, Digest, MergeRequestNumber, UserId};
+use crate::domain::merge_request::MergeRequest;
+use crate::domain::review::{Evaluation, Judged, KnownVersion, Review, Shown};
+use crate::domain::rules::Rules;
+use crate::domain::signoff::{
+    Approval, Evidence, Missing, Pusher, RoleNow, SignedOff, Verdict, VersionSeen, decide,
+};
+use crate::forge::{AccessLevel, ForgeApproval};
+
+use crate::store::Store;
+
+use super::{AppError, Repository};
+
+/// The gate's answer, and what it was given.
+pub(super) struct Judgement {
+    /// The answer.
+    pub(super) verdict: Verdict,
+    /// The answer, with names.
+    pub(super) judged: Judged,
+    /// The approvals that it looked at.
+    pub(super) approvals: Vec<Approval>,
+}
+
+/// Brings the versions of a merge request up to date with the forge's list. The newest one is what `evaluation` was
+/// made of; one that came and went unseen counts as a change.
+pub(super) async fn versions(
+    repository: &Repository,
+    number: MergeRequestNumber,
+    known: &[KnownVersion],
+    newest: Option<(&CommitId, Digest, BTreeSet<String>)>,
+    pushes: &[(UserId, CommitId)],
+) -> Result<Vec<KnownVersion>, AppError> {
+    let mut versions: Vec<KnownVersion> = Vec::new();
+    for version in repository.forge.versions(number).await? {
+        let before = versions.last().and_then(|v: &KnownVersion| v.signature.clone());
+        let mut next = match known.iter().find(|k| k.id == version.id) {
+            Some(known) => known.clone(),
+            None => KnownVersion {
+                id: version.id,
+                seen: VersionSeen {
+                    head: version.head.clone(),
+                    created_at: version.created_at,
+                    changed: true,
+                    pusher: Pusher::Unknown,
+                    emails: BTreeSet::new(),
+                },
+                signature: None,
+            },
+        };
+        if let Some((head, signature, emails)) = &newest
+            && next.seen.head == **head
+            && next.signature.is_none()
+        {
+            next.seen.changed = before.as_ref() != Some(signature);
+            next.seen.emails.clone_from(emails);
+            next.signature = Some(signature.clone());
+        }
+        if next.seen.pusher == Pusher::Unknown {
+            next.seen.pusher = pusher(pushes, &next.seen.head);
+        }
+        versions.push(next);
+    }
+    Ok(versions)
+}
+
+/// The pushes onto a merge request's branch that push hooks told of. A fork's are told of there only.
+pub(super) async fn known_pushes(
+    store: &Store,
+    repository: &Repository,
+    facts: &MergeRequest,
+) -> Result<Vec<(UserId, CommitId)>, AppError> {
+    if facts.from_fork {
+        return Ok(vec![]);
+    }
+    let pushes = store.pushes(&repository.id, &facts.source_branch).await?;
+    Ok(pushes
+        .into_iter()
+        .map(|push| (push.user.id, push.after))
+        .collect())
+}
+
+/// Who pushed a head, as far as pushes tell. Two people who pushed the same commit leave it open.
+fn pusher(pushes: &[(UserId, CommitId)], head: &CommitId) -> Pusher {
+    let users: BTreeSet<UserId> = pushes
+        .iter()
+        .filter(|(_, after)| after == head)
+        .map(|(user, _)| *user)
+        .collect();
+    match (users.len(), users.first()) {
+        (1, Some(user)) => Pusher::Known(*user),
+        _ => Pusher::Unknown,
+    }
+}
+
+/// Asks the forge's events for pushers that no push hook told of. Pushes to a fork are told of there only.
+async fn establish_pushers(
+    repository: &Repository,
+    facts: &MergeRequest,
+    versions: &mut [KnownVersion],
+) -> Result<(), AppError> {
+    let unknown = |v: &KnownVersion| v.seen.changed && v.seen.pusher == Pusher::Unknown;
+    let oldest = versions
+        .iter()
+        .filter(|v| unknown(v))
+        .map(|v| v.seen.created_at)
+        .min();
+    let Some(oldest) = oldest.filter(|_| !facts.from_fork) else {
+        return Ok(());
+    };
+    let since = oldest
+        .checked_sub(SignedDuration::from_hours(1))
+        .unwrap_or(oldest);
+    let events = repository.forge.pushes_since(since).await?;
+    let pushes: Vec<(UserId, CommitId)> = events
+        .into_iter()
+        .filter(|push| push.branch == facts.source_branch)
+        .filter_map(|push| Some((push.user.id, push.after?)))
+        .collect();
+    for version in versions.iter_mut().filter(|v| unknown(v)) {
+        version.seen.pusher = pusher(&pushes, &version.seen.head);
+    }
+    Ok(())
+}
+
+/// Asks the gate about a merge request: approvals and roles are read now.
+pub(super) async fn judge(
+    repository: &Repository,
+    rules: Option<&Rules>,
+    review: &mut Review,
+    evaluation: &Evaluation,
+    shown: Option<&Shown>,
+    commands: &[Approval],
+) -> Result<Judgement, AppError> {
+    let digest = evaluation.digest();
+    let shown = shown.filter(|shown| digest.as_ref() == Some(&shown.digest));
+    let (Some(digest), Some(plan)) = (digest.as_ref(), evaluation.plan()) else {
+        return Ok(Judgement::missing(Missing::NothingToSign));
+    };
+    if rules.is_none() {
+        return Ok(Judgement::missing(Missing::NoRules));
+    }
+    // Nobody can have approved what nobody was shown.
+    let mut given: Vec<ForgeApproval> = Vec::new();
+    if shown.is_some() {
+        given = repository.forge.approvals(review.facts.number).await?;
+    }
+    let mut approvals: Vec<Approval> = given
+        .iter()
+        .map(|a| Approval {
+            user: a.user.id,
+            at: a.at,
+            commit: a.commit.clone(),
+            digest: None,
+        })
+        .collect();
+    approvals.extend_from_slice(commands);
+    if !approvals.is_empty() {
+        establish_pushers(repository, &review.facts, &mut review.versions).await?;
+    }
+    let mut roles = BTreeMap::new();
+    for user in approvals.iter().map(|a| a.user).collect::<BTreeSet<_>>() {
+        if user == review.facts.author.id {
+            continue;
+        }
+        if let Some(role) = role_now(repository, rules, user).await? {
+            roles.insert(user, role);
+        }
+    }
+    let mut names: BTreeMap<UserId, String> =
+        given.into_iter().map(|a| (a.user.id, a.user.username)).collect();
+    names.insert(review.facts.author.id, review.facts.author.username.clone());
+    for (user, name) in &names {
+        // No rights, but a name to call them by.
+        roles.entry(*user).or_insert_with(|| RoleNow {
+            username: name.clone(),
+            active_developer: false,
+            admin: false,
+        });
+    }
+    let versions: Vec<VersionSeen> = review.versions.iter().map(|v| v.seen.clone()).collect();
+    let verdict = decide(&Evidence {
+        transitions: &evaluation.transitions,
+        plan,
+        digest,
+        rules,
+        policy: &[],
+        approvals: &approvals,
+        roles: &roles,
+        author: review.facts.author.id,
+        versions: &versions,
+        shown_at: shown.map(|shown| shown.at),
+        settling: repository.settling,
+        base_differs: evaluation.base_differs,
+    });
+    let judged = match &verdict {
+        Verdict::SignedOff(signed) => Judged::SignedOff {
+            approvers: approvers(signed, &roles),
+        },
+        Verdict::Missing(missing) => Judged::Missing(missing.clone()),
+    };
+    Ok(Judgement {
+        verdict,
+        judged,
+        approvals,
+    })
+}
+
+impl Judgement {
+    fn missing(missing: Missing) -> Self {
+        Self {
+            verdict: Verdict::Missing(vec![missing.clone()]),
+            judged: Judged::Missing(vec![missing]),
+            approvals: vec![],
+        }
+    }
+}
+
+fn approvers(signed: &SignedOff, roles: &BTreeMap<UserId, RoleNow>) -> Vec<String> {
+    let name = |user: &UserId| {
+        roles
+            .get(user)
+            .map_or_else(|| user.to_string(), |role| role.username.clone())
+    };
+    signed.approvers().iter().map(name).collect()
+}
+
+/// What someone may do now; nothing for who is no member.
+async fn role_now(
+    repository: &Repository,
+    rules: Option<&Rules>,
+    user: UserId,
+) -> Result<Option<RoleNow>, AppError> {
+    let Some(member) = repository.forge.member(user).await? else {
+        return Ok(None);
+    };
+    let mut admin = false;
+    if let Some(rules) = rules {
+        admin = rules.admins.users.contains_key(&user);
+        for group in &rules.admins.groups {
+            if admin {
+                break;
+            }
+            admin = repository.forge.is_group_member(group, user).await?;
+        }
+    }
+    Ok(Some(RoleNow {
+        username: member.user.username,
+        active_developer: member.active && member.level >= AccessLevel::Developer,
+        admin,
+    }))
+}

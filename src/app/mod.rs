@@ -1,0 +1,242 @@
+//! The use cases: one file, and one reconcile function, a kind of key. Each reads state and facts, does one bounded
+//! piece of work, records it, and says whether it wants to be called again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::domain::ids::RepositoryId;
+use crate::domain::key::{Key, Outcome};
+use crate::domain::rules::ProviderKind;
+use crate::domain::step::{Failure, FailureClass, IllegalEvent};
+use crate::forge::{Forge, ForgeError};
+use crate::git::{GitError, Mirror};
+use crate::provider::{Planner, Provider};
+use crate::store::{Lease, Store, StoreError};
+
+pub mod adopt;
+mod evaluate;
+mod evidence;
+pub mod intake;
+mod landing;
+mod notes;
+mod plans;
+mod poll;
+mod report;
+mod request;
+mod review;
+mod run;
+mod sweep;
+
+/// A requests repository: its forge, its mirror, and what the configuration says of it.
+pub struct Repository {
+    /// Its name in the configuration.
+    pub id: RepositoryId,
+    /// The branch that is the desired state.
+    pub target_branch: String,
+    /// Its project on the forge.
+    pub forge: Arc<dyn Forge>,
+    /// Its local copy.
+    pub mirror: Mirror,
+    /// How long after a push an approval must come to count.
+    pub settling: SignedDuration,
+    /// How long a commit on the target branch may wait for the forge to say which merge request brought it.
+    pub attribution_grace: Duration,
+    /// How often everything that could be out of date is looked at.
+    pub sweep_every: Duration,
+}
+
+/// Every requests repository, by its name in the configuration.
+pub type Repositories = Arc<BTreeMap<RepositoryId, Arc<Repository>>>;
+
+/// The planner of each kind of provider.
+pub type Planners = Arc<BTreeMap<ProviderKind, Arc<dyn Planner>>>;
+
+/// The provider of each kind.
+pub type Providers = Arc<BTreeMap<ProviderKind, Arc<dyn Provider>>>;
+
+/// Why a reconcile could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The forge.
+    #[error(transparent)]
+    Forge(#[from] ForgeError),
+    /// The mirror.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A planner or provider.
+    #[error("{activity}: {failure}")]
+    Provider {
+        /// What was being done.
+        activity: String,
+        /// What happened.
+        failure: Failure,
+    },
+    /// A state machine was asked for what cannot be.
+    #[error(transparent)]
+    Illegal(#[from] IllegalEvent),
+    /// A repository that the configuration does not have (any more).
+    #[error("repository {0} is not in the configuration: add it to [[repositories]], or remove its keys")]
+    UnknownRepository(RepositoryId),
+    /// A provider that this build does not have.
+    #[error("no provider {0:?} is set up")]
+    UnknownProvider(ProviderKind),
+    /// What is stored is not what it should be.
+    #[error("{0}")]
+    Inconsistent(String),
+}
+
+/// What a worker should do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Wait until then; it does not count as a failed attempt.
+    Wait(Timestamp),
+    /// Somebody else is down: try again, later and later, without end.
+    Persist,
+    /// Try again, later and later, a few times.
+    Retry,
+}
+
+impl AppError {
+    /// What a worker should do about it.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Forge(ForgeError::RateLimited { until, .. }) => Remedy::Wait(*until),
+            Self::Forge(ForgeError::Unavailable { .. } | ForgeError::Forbidden { .. })
+            | Self::Git(GitError::Unavailable { .. } | GitError::Forbidden { .. })
+            | Self::Store(StoreError::LeaseLost { .. }) => Remedy::Persist,
+            Self::Provider { failure, .. } if failure.class == FailureClass::Throttled => Remedy::Persist,
+            _ => Remedy::Retry,
+        }
+    }
+}
+
+/// Everything that the use cases share.
+pub struct App {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    repositories: Repositories,
+    review: review::Reviewer,
+    landing: landing::Lander,
+    request: request::RunMaker,
+    run: run::Runner,
+    poll: poll::Poller,
+    report: report::Reporter,
+    sweep: sweep::Sweeper,
+}
+
+/// What the use cases are built from.
+pub struct Parts {
+    /// The store.
+    pub store: Store,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn crate::clock::Ids>,
+    /// The repositories.
+    pub repositories: Repositories,
+    /// The planners: all that a review gets to see of a cloud.
+    pub planners: Planners,
+    /// The providers.
+    pub providers: Providers,
+}
+
+impl App {
+    /// Puts the use cases together. Reviews get planners only.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            store,
+            clock,
+            ids,
+            repositories,
+            planners,
+            providers,
+        } = parts;
+        Self {
+            review: review::Reviewer::new(store.clone(), clock.clone(), planners.clone()),
+            landing: landing::Lander::new(store.clone(), clock.clone()),
+            request: request::RunMaker::new(store.clone(), clock.clone(), ids, planners.clone()),
+            run: run::Runner::new(store.clone(), clock.clone(), planners, providers.clone()),
+            poll: poll::Poller::new(store.clone(), clock.clone(), providers),
+            report: report::Reporter::new(store.clone(), clock.clone()),
+            sweep: sweep::Sweeper::new(store.clone(), clock.clone()),
+            store,
+            clock,
+            repositories,
+        }
+    }
+
+    /// The store, for whoever answers questions about it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The repositories.
+    #[must_use]
+    pub fn repositories(&self) -> &Repositories {
+        &self.repositories
+    }
+
+    /// A repository by its name in the configuration.
+    ///
+    /// # Errors
+    /// [`AppError::UnknownRepository`].
+    pub fn repository(&self, id: &RepositoryId) -> Result<&Arc<Repository>, AppError> {
+        self.repositories
+            .get(id)
+            .ok_or_else(|| AppError::UnknownRepository(id.clone()))
+    }
+
+    /// Does the next bounded piece of work of a key.
+    ///
+    /// # Errors
+    /// Why it could not; [`AppError::remedy`] says what to do about it.
+    pub async fn reconcile(&self, lease: &Lease) -> Result<Outcome, AppError> {
+        match &lease.key {
+            Key::Review {
+                repository,
+                merge_request,
+            } => {
+                self.review
+                    .reconcile(lease, self.repository(repository)?, *merge_request)
+                    .await
+            }
+            Key::Landing { repository } => self.landing.reconcile(lease, self.repository(repository)?).await,
+            Key::Request { repository, request } => {
+                self.request
+                    .reconcile(lease, self.repository(repository)?, request)
+                    .await
+            }
+            Key::Run(run) => self.run.reconcile(lease, *run).await,
+            Key::Poll {
+                repository,
+                environment,
+            } => {
+                self.poll
+                    .reconcile(lease, self.repository(repository)?, environment)
+                    .await
+            }
+            Key::Report { repository, subject } => {
+                self.report
+                    .reconcile(lease, self.repository(repository)?, subject)
+                    .await
+            }
+            Key::Sweep { repository } => self.sweep.reconcile(lease, self.repository(repository)?).await,
+        }
+    }
+}

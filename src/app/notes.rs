@@ -1,0 +1,75 @@
+//! Commands in notes: read by API, obeyed once by id, only from unedited notes, only from people whose role allows it.
+
+use jiff::Timestamp;
+
+use crate::domain::command::{Command, parse};
+use crate::domain::merge_request::MergeRequest;
+use crate::domain::report::CommandAnswer;
+use crate::forge::{AccessLevel, Note};
+use crate::store::{Lease, ObeyedNote, Store};
+
+use super::{AppError, Repository};
+
+/// Reads the notes of a merge request if a delivery or a sweep said so, and obeys what is new in them: sign-offs and
+/// answers are recorded. Answers whether somebody wants the plan made anew.
+pub(super) async fn obey(
+    store: &Store,
+    lease: &Lease,
+    repository: &Repository,
+    facts: &MergeRequest,
+    now: Timestamp,
+) -> Result<bool, AppError> {
+    let number = facts.number;
+    let due = store.notes_due(&repository.id, number).await?;
+    if due == 0 {
+        return Ok(false);
+    }
+    let obeyed = store.obeyed(&repository.id, number).await?;
+    let notes = repository.forge.notes(number).await?;
+    let mut now_obeyed = Vec::new();
+    let (mut plan, mut retry) = (false, false);
+    for note in notes
+        .iter()
+        .filter(|note| !obeyed.contains(&note.id) && is_plain(note))
+    {
+        let commands = parse(&note.body);
+        if commands.is_empty() {
+            continue;
+        }
+        let (mut approves, mut answer) = (None, None);
+        let member = repository.forge.member(note.author.id).await?;
+        let may_ask = member.is_some_and(|m| m.active && m.level >= AccessLevel::Developer);
+        for command in commands {
+            match command {
+                _ if !may_ask => {
+                    answer = Some(CommandAnswer::NotAllowed {
+                        username: note.author.username.clone(),
+                    });
+                }
+                Command::Plan => plan = true,
+                Command::Retry => retry = true,
+                // Whether it counts is the gate's to say, each time it is asked.
+                Command::Approve(digest) => approves = Some(digest),
+                Command::Help => answer = Some(CommandAnswer::Help),
+                Command::Unknown(text) => answer = Some(CommandAnswer::Unknown { text }),
+            }
+        }
+        let (user, at) = (note.author.id, note.created_at);
+        now_obeyed.push(ObeyedNote {
+            note: note.id,
+            user,
+            at,
+            approves,
+            answer,
+        });
+    }
+    store
+        .obey(lease, &repository.id, number, due, now_obeyed, retry, now)
+        .await?;
+    Ok(plan)
+}
+
+/// Whether a note is as its author wrote it, and not the forge's own.
+fn is_plain(note: &Note) -> bool {
+    !note.system && note.created_at == note.updated_at
+}

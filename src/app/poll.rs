@@ -1,0 +1,85 @@
+//! `poll/<repository>/<environment>`: providers are asked after everything that takes time there, many at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::domain::ids::EnvironmentName;
+use crate::domain::key::Outcome;
+use crate::provider::Token;
+use crate::store::{Lease, Store, WaitingStep};
+
+use super::run::event_of;
+use super::{AppError, Providers, Repository};
+
+/// How many tokens are asked after in one call.
+const PAGE: usize = 100;
+
+pub(super) struct Poller {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    providers: Providers,
+}
+
+impl Poller {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, providers: Providers) -> Self {
+        Self {
+            store,
+            clock,
+            providers,
+        }
+    }
+
+    pub(super) async fn reconcile(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        environment: &EnvironmentName,
+    ) -> Result<Outcome, AppError> {
+        let accepted = self.store.accepted(&repository.id).await?;
+        let kind = accepted
+            .rules
+            .as_ref()
+            .and_then(|(_, rules)| rules.environments.get(environment))
+            .map(|environment| environment.provider)
+            .ok_or_else(|| AppError::Inconsistent(format!("environment {environment} is not defined")))?;
+        let provider = self.providers.get(&kind).ok_or(AppError::UnknownProvider(kind))?;
+        let due = self
+            .store
+            .waiting_steps(&repository.id, environment, self.clock.now())
+            .await?;
+        for page in due.chunks(PAGE) {
+            let by_token: BTreeMap<Token, &WaitingStep> = page
+                .iter()
+                .map(|step| (Token(step.token.clone()), step))
+                .collect();
+            let tokens: Vec<Token> = by_token.keys().cloned().collect();
+            let answers = provider
+                .poll(&tokens)
+                .await
+                .map_err(|failure| AppError::Provider {
+                    activity: format!("asking after what goes on in {environment}"),
+                    failure,
+                })?;
+            for (token, progress) in answers {
+                let Some(step) = by_token.get(&token) else {
+                    continue;
+                };
+                let event = event_of(progress, step.attempt, self.clock.now());
+                self.store
+                    .step_event(lease, step.run, &step.resource, event, self.clock.now())
+                    .await?;
+            }
+        }
+        let next: Option<Timestamp> = self.store.next_poll(&repository.id, environment).await?;
+        // What was not answered for is asked for again, and not at once.
+        let soonest = self
+            .clock
+            .now()
+            .checked_add(std::time::Duration::from_millis(100))
+            .unwrap_or(Timestamp::MAX);
+        Ok(next.map_or(Outcome::Done, |at| Outcome::Again(at.max(soonest))))
+    }
+}

@@ -1,0 +1,386 @@
+//! `report/<repository>/<subject>`: the forge shows what is so. It converges: what is shown already is left alone, and
+//! what was begun before a crash is looked up before it is made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::domain::ids::{CommitId, Digest, MergeRequestNumber, NoteId, RunId};
+use crate::domain::key::{Outcome, ReportSubject};
+use crate::domain::landing::HeldBecause;
+use crate::domain::merge_request::MergeRequest;
+use crate::domain::report::{CommandAnswer, Report, ReportedRun, Standing};
+use crate::domain::review::Shown;
+use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note};
+use crate::report::{self as text, Context, Limits, Marker, StatusState};
+use crate::store::{Lease, OwnNote, Store};
+
+use super::{AppError, Repository};
+
+/// How long a comment that shows progress stays as it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+pub(super) struct Reporter {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+/// What everything that is written here needs.
+struct Page<'a> {
+    lease: &'a Lease,
+    repository: &'a Repository,
+    facts: &'a MergeRequest,
+    limits: Limits,
+    admins: Vec<String>,
+}
+
+impl Reporter {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    pub(super) async fn reconcile(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        subject: &ReportSubject,
+    ) -> Result<Outcome, AppError> {
+        match subject {
+            ReportSubject::MergeRequest(number) => self.merge_request(lease, repository, *number).await,
+            ReportSubject::Push(commit) => self.push(lease, repository, commit).await,
+        }
+    }
+
+    async fn merge_request(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        number: MergeRequestNumber,
+    ) -> Result<Outcome, AppError> {
+        let Some(review) = self.store.review(&repository.id, number).await? else {
+            return Ok(Outcome::Done);
+        };
+        let runs = self.store.runs_of(&repository.id, number).await?;
+        let runs: Vec<ReportedRun> = runs.iter().map(ReportedRun::from).collect();
+        let held = self.store.held_requests(&repository.id, number).await?;
+        let held = held.into_iter().map(|(_, because)| because).collect();
+        let Some(report) = Report::of(&review, runs, held, &repository.target_branch) else {
+            return Ok(Outcome::Done);
+        };
+        let page = Page {
+            lease,
+            repository,
+            facts: &review.facts,
+            limits: limits(repository),
+            admins: self.admins(repository).await?,
+        };
+        self.answer_commands(&page).await?;
+        let again = self.comment(&page, &report).await?;
+        self.status(&page, &report).await?;
+        self.result(&page, &report).await?;
+        Ok(again.map_or(Outcome::Done, Outcome::Again))
+    }
+
+    async fn admins(&self, repository: &Repository) -> Result<Vec<String>, AppError> {
+        let accepted = self.store.accepted(&repository.id).await?;
+        Ok(accepted
+            .rules
+            .map(|(_, rules)| rules.admins.names())
+            .unwrap_or_default())
+    }
+
+    /// The one comment of the merge request. Answers when to look again, if it was changed a moment ago.
+    async fn comment(&self, page: &Page<'_>, report: &Report) -> Result<Option<Timestamp>, AppError> {
+        let number = page.facts.number;
+        let marker = Marker::report(&page.repository.id, number);
+        let known = self
+            .store
+            .note(&page.repository.id, &page.subject(), marker.as_str())
+            .await?;
+        // Who asks for nothing is told nothing.
+        if known.is_none() && matches!(report.standing, Standing::Nothing | Standing::Closed) {
+            return Ok(None);
+        }
+        let last = known.as_ref().and_then(|note| note.at);
+        if report.standing == Standing::Provisioning
+            && let Some(next) = last.and_then(|at| at.checked_add(PROGRESS_EVERY).ok())
+            && self.clock.now() < next
+        {
+            return Ok(Some(next));
+        }
+        let body = page.words(report, |context| {
+            text::comment(report, page.limits, &marker, context)
+        });
+        let written = self.write(page, &marker, &body, known).await?;
+        let shows = report.plan.as_ref().and(report.digest.clone());
+        if let Some(note) = written {
+            let shown = shows.map(|digest| Shown {
+                digest,
+                at: note.updated_at,
+            });
+            self.store
+                .record_shown(page.lease, &page.repository.id, number, shown)
+                .await?;
+        }
+        Ok(None)
+    }
+
+    /// The end of the runs, as a new note: an edit notifies nobody.
+    async fn result(&self, page: &Page<'_>, report: &Report) -> Result<(), AppError> {
+        let over = matches!(
+            report.standing,
+            Standing::Done | Standing::Failed | Standing::Held(_)
+        );
+        let runs: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
+        if !over || runs.is_empty() {
+            return Ok(());
+        }
+        let marker = Marker::result(&runs);
+        let known = self
+            .store
+            .note(&page.repository.id, &page.subject(), marker.as_str())
+            .await?;
+        if known.as_ref().is_some_and(|note| note.number.is_some()) {
+            return Ok(());
+        }
+        let body = page.words(report, |context| {
+            text::result(report, &runs, page.limits, &marker, context)
+        });
+        self.write(page, &marker, &body, known).await?;
+        Ok(())
+    }
+
+    /// Answers commands that are not followed, each once.
+    async fn answer_commands(&self, page: &Page<'_>) -> Result<(), AppError> {
+        for (note, answer) in self.store.answers(&page.repository.id, page.facts.number).await? {
+            let marker = Marker::answer(note);
+            let known = self
+                .store
+                .note(&page.repository.id, &page.subject(), marker.as_str())
+                .await?;
+            if known.as_ref().is_some_and(|note| note.number.is_some()) {
+                continue;
+            }
+            let body = match &answer {
+                CommandAnswer::Help => text::help(None, &marker),
+                CommandAnswer::Unknown { text } => text::help(Some(text), &marker),
+                CommandAnswer::NotAllowed { username } => text::not_allowed(username, &marker),
+            };
+            self.write(page, &marker, &body, known).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a note of ours say this. Answers the note if it was written.
+    async fn write(
+        &self,
+        page: &Page<'_>,
+        marker: &Marker,
+        body: &str,
+        known: Option<OwnNote>,
+    ) -> Result<Option<Note>, AppError> {
+        let digest = Digest::of(body.as_bytes());
+        let number = page.facts.number;
+        let forge = &page.repository.forge;
+        let id = match known {
+            Some(OwnNote {
+                digest: Some(shown), ..
+            }) if shown == digest => return Ok(None),
+            Some(OwnNote { number: Some(id), .. }) => Some(NoteId(id)),
+            // Begun before a crash: it may be there.
+            Some(OwnNote { number: None, .. }) => self.look_up(page, marker).await?,
+            // Never begun by this database; an older one may have been lost.
+            None if page.facts.notes_count > 0 => self.look_up(page, marker).await?,
+            None => None,
+        };
+        let updated = match id {
+            Some(id) => match forge.update_note(number, id, body).await {
+                Ok(note) => Some(note),
+                // Somebody deleted it.
+                Err(ForgeError::NotFound { .. }) => None,
+                Err(error) => return Err(error.into()),
+            },
+            None => None,
+        };
+        let note = match updated {
+            Some(note) => note,
+            None => {
+                let (id, subject) = (&page.repository.id, page.subject());
+                self.store
+                    .begin_note(page.lease, id, &subject, marker.as_str())
+                    .await?;
+                forge.create_note(number, body).await?
+            }
+        };
+        let own = OwnNote {
+            number: Some(note.id.0),
+            digest: Some(digest),
+            at: Some(self.clock.now()),
+        };
+        self.store
+            .record_note(
+                page.lease,
+                &page.repository.id,
+                &page.subject(),
+                marker.as_str(),
+                own,
+            )
+            .await?;
+        Ok(Some(note))
+    }
+
+    async fn look_up(&self, page: &Page<'_>, marker: &Marker) -> Result<Option<NoteId>, AppError> {
+        let own = page.repository.forge.own_user().await?;
+        let notes = page.repository.forge.notes(page.facts.number).await?;
+        Ok(notes
+            .into_iter()
+            .find(|note| note.author.id == own.id && marker.marks(&note.body))
+            .map(|note| note.id))
+    }
+
+    /// The commit status: a courtesy that blocks the button. After the merge only what went wrong is worth one.
+    async fn status(&self, page: &Page<'_>, report: &Report) -> Result<(), AppError> {
+        let after_merge = matches!(
+            report.standing,
+            Standing::Provisioning | Standing::Done | Standing::Closed
+        );
+        if page.facts.from_fork || after_merge {
+            return Ok(());
+        }
+        let text::Status { state, description } = text::status(report, page.limits);
+        let status = CommitStatus {
+            commit: report.head.clone(),
+            branch: page.facts.source_branch.clone(),
+            state: match state {
+                StatusState::Pending => CommitState::Pending,
+                StatusState::Running => CommitState::Running,
+                StatusState::Success => CommitState::Success,
+                StatusState::Failed => CommitState::Failed,
+            },
+            description,
+            target_url: Some(page.facts.web_url.clone()),
+        };
+        let digest = Digest::of(serde_json::json!(status).to_string().as_bytes());
+        let (id, subject) = (&page.repository.id, page.subject());
+        if self.store.status(id, &subject).await?.as_ref() == Some(&digest) {
+            return Ok(());
+        }
+        page.repository.forge.set_status(&status).await?;
+        Ok(self
+            .store
+            .record_status(page.lease, id, &subject, &digest)
+            .await?)
+    }
+
+    /// An issue for what came without a merge request.
+    async fn push(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        commit: &CommitId,
+    ) -> Result<Outcome, AppError> {
+        let subject = ReportSubject::Push(commit.clone());
+        let marker = Marker::direct_push(&repository.id, commit);
+        let known = self.store.note(&repository.id, &subject, marker.as_str()).await?;
+        if known.as_ref().is_some_and(|issue| issue.number.is_some()) {
+            return Ok(Outcome::Done);
+        }
+        let held = self.store.held_push(&repository.id, commit).await?;
+        let issue = if held.is_empty() {
+            text::suspended(&repository.id, &repository.target_branch, commit, &marker)
+        } else {
+            self.direct_push(repository, commit, held, &marker).await?
+        };
+        let made_before = match known {
+            Some(_) => repository
+                .forge
+                .own_issues_with(marker.as_str())
+                .await?
+                .into_iter()
+                .next(),
+            None => None,
+        };
+        let made = match made_before {
+            Some(made) => made,
+            None => {
+                self.store
+                    .begin_note(lease, &repository.id, &subject, marker.as_str())
+                    .await?;
+                repository
+                    .forge
+                    .create_issue(&NewIssue {
+                        title: issue.title,
+                        body: issue.body.clone(),
+                    })
+                    .await?
+            }
+        };
+        let own = OwnNote {
+            number: Some(made.number.0),
+            digest: Some(Digest::of(issue.body.as_bytes())),
+            at: Some(self.clock.now()),
+        };
+        self.store
+            .record_note(lease, &repository.id, &subject, marker.as_str(), own)
+            .await?;
+        Ok(Outcome::Done)
+    }
+
+    async fn direct_push(
+        &self,
+        repository: &Repository,
+        commit: &CommitId,
+        held: Vec<(String, HeldBecause)>,
+        marker: &Marker,
+    ) -> Result<text::Issue, AppError> {
+        let (paths, mut because): (Vec<String>, Vec<HeldBecause>) = held.into_iter().unzip();
+        because.dedup();
+        let pushes = self
+            .store
+            .pushes(&repository.id, &repository.target_branch)
+            .await?;
+        let pusher = pushes
+            .iter()
+            .find(|push| push.after == *commit)
+            .map(|push| push.user.username.as_str());
+        let push = text::DirectPush {
+            commit,
+            branch: &repository.target_branch,
+            pusher,
+            paths: &paths,
+            because: &because,
+            digest: None,
+        };
+        let admins = self.admins(repository).await?;
+        let file_url = |path: &str, line: u32| repository.forge.file_url(commit, path, line);
+        let context = Context {
+            file_url: &file_url,
+            admins: &admins,
+        };
+        Ok(text::issue(&push, limits(repository), marker, &context))
+    }
+}
+
+impl Page<'_> {
+    fn subject(&self) -> ReportSubject {
+        ReportSubject::MergeRequest(self.facts.number)
+    }
+
+    fn words(&self, report: &Report, write: impl Fn(&Context<'_>) -> String) -> String {
+        let file_url = |path: &str, line: u32| self.repository.forge.file_url(&report.head, path, line);
+        write(&Context {
+            file_url: &file_url,
+            admins: &self.admins,
+        })
+    }
+}
+
+fn limits(repository: &Repository) -> Limits {
+    let limits = repository.forge.limits();
+    Limits {
+        note: limits.note,
+        status: limits.status_description,
+    }
+}

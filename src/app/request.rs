@@ -1,0 +1,119 @@
+//! `request/<repository>/<kind>/<name>`: what is accepted is planned anew, and what the signed plan allows becomes a run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clock::{Clock, Ids};
+use crate::domain::ids::RequestKey;
+use crate::domain::key::Outcome;
+use crate::domain::landing::HeldBecause;
+use crate::domain::plan::Action;
+use crate::domain::run::{Run, RunState, steps_of};
+use crate::store::{Lease, Store};
+
+use super::{AppError, Planners, Repository, plans};
+
+pub(super) struct RunMaker {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    planners: Planners,
+}
+
+impl RunMaker {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, planners: Planners) -> Self {
+        Self {
+            store,
+            clock,
+            ids,
+            planners,
+        }
+    }
+
+    pub(super) async fn reconcile(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        key: &RequestKey,
+    ) -> Result<Outcome, AppError> {
+        let Some(desired) = self.store.desired(&repository.id, key).await? else {
+            return Ok(Outcome::Done);
+        };
+        if !desired.wants_run() {
+            return Ok(Outcome::Done);
+        }
+        let (Some(request), Some(sign_off)) = (&desired.request, &desired.sign_off) else {
+            // Adopted by hand: accepted, and not to be run.
+            return Ok(Outcome::Done);
+        };
+        let accepted = self.store.accepted(&repository.id).await?;
+        let Some((_, rules)) = &accepted.rules else {
+            return Err(AppError::Inconsistent(format!(
+                "{key} is accepted, but no landfall.yaml is"
+            )));
+        };
+        let requests = std::slice::from_ref(request);
+        let planned = plans::plan(
+            &self.store,
+            &self.planners,
+            &repository.id,
+            rules,
+            requests,
+            &desired.pending,
+        )
+        .await?;
+        let plan = match planned {
+            plans::Planned::Ready(plan) => plan,
+            plans::Planned::Pending { tokens, poll_at } => {
+                self.store
+                    .plan_pending(lease, &repository.id, key, desired.generation, tokens)
+                    .await?;
+                return Ok(Outcome::Again(poll_at));
+            }
+        };
+        let now = self.clock.now();
+        let exceeding: Vec<String> = plan
+            .exceeding(&desired.signed_plan)
+            .map(|change| words(change.action, change.resource.as_str()))
+            .collect();
+        if !exceeding.is_empty() {
+            let because = HeldBecause::PlanExceeds { what: exceeding };
+            self.store
+                .hold_request(lease, &repository.id, key, desired.generation, because, now)
+                .await?;
+            return Ok(Outcome::Done);
+        }
+        let resources: BTreeMap<_, _> = request
+            .resources
+            .iter()
+            .map(|resource| (resource.name.clone(), resource.clone()))
+            .collect();
+        let run = Run {
+            id: self.ids.run(),
+            repository: repository.id.clone(),
+            request: key.clone(),
+            generation: desired.generation,
+            merge_request: desired.merge_request,
+            sign_off: sign_off.clone(),
+            environment: request.environment.clone(),
+            state: RunState::Queued,
+            created_at: now,
+            finished_at: None,
+            steps: steps_of(&plan, &resources),
+        };
+        self.store.make_run(lease, &run, &request.team, now).await?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// A planned action in words, such as "delete database/orders".
+pub(super) fn words(action: Action, resource: &str) -> String {
+    let verb = match action {
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Replace => "REPLACE",
+        Action::Delete => "DELETE",
+        Action::NoOp => "leave",
+    };
+    format!("{verb} {resource}")
+}

@@ -1,0 +1,271 @@
+//! `review/<repository>/<merge request>`: facts are read anew, and said what they come to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::domain::ids::{CommitId, MergeRequestNumber};
+use crate::domain::key::Outcome;
+use crate::domain::merge_request::{MergeRequest, MergeRequestState};
+use crate::domain::review::{Evaluation, Planning, Review};
+use crate::domain::step::FailureClass;
+use crate::forge::{AccessLevel, ForgeError};
+use crate::store::{AcceptedFiles, Lease, Store};
+
+use super::evaluate::{Trees, evaluate};
+use super::{AppError, Planners, Repository, evidence, notes, plans};
+
+/// How long the forge may take to show a pushed head in git, before it is asked again.
+const GIT_LAG: SignedDuration = SignedDuration::from_millis(500);
+
+pub(super) struct Reviewer {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    planners: Planners,
+}
+
+impl Reviewer {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners) -> Self {
+        Self {
+            store,
+            clock,
+            planners,
+        }
+    }
+
+    pub(super) async fn reconcile(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        number: MergeRequestNumber,
+    ) -> Result<Outcome, AppError> {
+        let known = self.store.review(&repository.id, number).await?;
+        let facts = match repository.forge.merge_request(number).await {
+            Ok(facts) => facts,
+            Err(ForgeError::NotFound { .. }) if known.is_none() => return Ok(Outcome::Done),
+            Err(error) => return Err(error.into()),
+        };
+        if facts.target_branch != repository.target_branch {
+            // Retargeted away: what was approved is void, and what comes back is looked at anew.
+            if let Some(known) = known {
+                self.give_up(lease, repository, Review { facts, ..known }).await?;
+            }
+            return Ok(Outcome::Done);
+        }
+        let review = match known {
+            Some(known) => Review { facts, ..known },
+            None => Review::new(facts),
+        };
+        match review.facts.state {
+            MergeRequestState::Closed => {
+                self.give_up(lease, repository, review).await?;
+                Ok(Outcome::Done)
+            }
+            MergeRequestState::Merged => {
+                notes::obey(&self.store, lease, repository, &review.facts, self.clock.now()).await?;
+                self.store
+                    .record_merged(lease, &repository.id, &review, self.clock.now())
+                    .await?;
+                Ok(Outcome::Done)
+            }
+            MergeRequestState::Open => self.review_open(lease, repository, review).await,
+        }
+    }
+
+    /// Closed, or gone elsewhere: plans are discarded, and nothing that was given counts any more.
+    async fn give_up(&self, lease: &Lease, repository: &Repository, review: Review) -> Result<(), AppError> {
+        if let Some(evaluation) = &review.evaluation {
+            self.discard(repository, evaluation).await?;
+        }
+        let review = Review {
+            evaluation: None,
+            approvals: vec![],
+            judged: None,
+            ..review
+        };
+        Ok(self
+            .store
+            .record_review(lease, &repository.id, &review, self.clock.now())
+            .await?)
+    }
+
+    async fn discard(&self, repository: &Repository, evaluation: &Evaluation) -> Result<(), AppError> {
+        let Planning::Pending { tokens, .. } = &evaluation.planning else {
+            return Ok(());
+        };
+        let accepted = self.store.accepted(&repository.id).await?;
+        let Some((_, rules)) = &accepted.rules else {
+            return Ok(());
+        };
+        plans::discard(
+            &self.planners,
+            &repository.id,
+            rules,
+            &evaluation.requests,
+            tokens,
+        )
+        .await
+    }
+
+    async fn review_open(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        mut review: Review,
+    ) -> Result<Outcome, AppError> {
+        let number = review.facts.number;
+        let Some(head) = review.facts.head.clone() else {
+            return Ok(Outcome::Done);
+        };
+        let fetched = repository
+            .mirror
+            .fetch(&repository.target_branch, &[number])
+            .await?;
+        if fetched.heads.get(&number) != Some(&head) {
+            let again = self.clock.now().checked_add(GIT_LAG).unwrap_or(Timestamp::MAX);
+            return Ok(Outcome::Again(again));
+        }
+        let accepted = self.store.accepted(&repository.id).await?;
+        let (trees, emails) = trees(repository, &fetched.target, &head).await?;
+        let mut evaluation = evaluate(repository, &accepted, &trees).await?;
+        if notes::obey(&self.store, lease, repository, &review.facts, self.clock.now()).await?
+            && let Some(before) = &mut review.evaluation
+        {
+            self.discard(repository, before).await?;
+            before.planning = Planning::None;
+        }
+        let new_head = review
+            .versions
+            .last()
+            .is_none_or(|version| version.seen.head != head);
+        if new_head {
+            let pushes = evidence::known_pushes(&self.store, repository, &review.facts).await?;
+            let newest = Some((&head, evaluation.signature(), emails));
+            review.versions =
+                evidence::versions(repository, number, &review.versions, newest, &pushes).await?;
+        }
+        let again = self
+            .plan(repository, &accepted, &review, new_head, &mut evaluation)
+            .await?;
+        let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+        let shown = self.store.shown(&repository.id, number).await?;
+        let commands = self.store.command_approvals(&repository.id, number).await?;
+        let judgement = evidence::judge(
+            repository,
+            rules,
+            &mut review,
+            &evaluation,
+            shown.as_ref(),
+            &commands,
+        )
+        .await?;
+        review.approvals = judgement.approvals;
+        review.judged = Some(judgement.judged);
+        review.evaluation = Some(evaluation);
+        self.store
+            .record_review(lease, &repository.id, &review, self.clock.now())
+            .await?;
+        Ok(again.map_or(Outcome::Done, Outcome::Again))
+    }
+
+    /// Makes the plan, or keeps the one there is where its inputs are the same. Answers when to look again.
+    async fn plan(
+        &self,
+        repository: &Repository,
+        accepted: &AcceptedFiles,
+        review: &Review,
+        new_head: bool,
+        evaluation: &mut Evaluation,
+    ) -> Result<Option<Timestamp>, AppError> {
+        let before = review.evaluation.as_ref();
+        let same_inputs = before.filter(|before| {
+            before.signature() == evaluation.signature()
+                && before.rules == evaluation.rules
+                && before.requests == evaluation.requests
+        });
+        let mut tokens = BTreeMap::new();
+        match (same_inputs.map(|same| &same.planning), before) {
+            (Some(ready @ Planning::Ready(_)), _) => {
+                evaluation.planning = ready.clone();
+                return Ok(None);
+            }
+            (Some(Planning::Pending { tokens: pending, .. }), _) => tokens.clone_from(pending),
+            (None, Some(before)) => self.discard(repository, before).await?,
+            _ => {}
+        }
+        let Some((_, rules)) = accepted.rules.as_ref().filter(|_| !evaluation.is_refused()) else {
+            return Ok(None);
+        };
+        if evaluation.transitions.is_empty() {
+            return Ok(None);
+        }
+        let blocked_before = before.is_some_and(|b| matches!(b.planning, Planning::Blocked { .. }));
+        if (new_head || blocked_before) && !is_developer(repository, &review.facts).await? {
+            evaluation.planning = Planning::Blocked {
+                reason: format!(
+                    "{} is not an active member of this project with the role Developer or above, so no plan is made. \
+                     A member can open a merge request with the same change.",
+                    review.facts.author.username
+                ),
+            };
+            return Ok(None);
+        }
+        let planned = plans::plan(
+            &self.store,
+            &self.planners,
+            &repository.id,
+            rules,
+            &evaluation.requests,
+            &tokens,
+        )
+        .await;
+        match planned {
+            Ok(plans::Planned::Ready(plan)) => {
+                evaluation.planning = Planning::Ready(plan);
+                Ok(None)
+            }
+            Ok(plans::Planned::Pending { tokens, poll_at }) => {
+                evaluation.planning = Planning::Pending { tokens, poll_at };
+                Ok(Some(poll_at))
+            }
+            Err(AppError::Provider { failure, .. })
+                if matches!(failure.class, FailureClass::Refused | FailureClass::User) =>
+            {
+                evaluation.planning = Planning::Blocked {
+                    reason: failure.to_string(),
+                };
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The trees of a merge request, and the e-mail addresses of its commits.
+async fn trees(
+    repository: &Repository,
+    target: &CommitId,
+    head: &CommitId,
+) -> Result<(Trees, BTreeSet<String>), AppError> {
+    let mirror = &repository.mirror;
+    let base = mirror
+        .merge_base(target, head)
+        .await?
+        .unwrap_or_else(|| target.clone());
+    let commits = mirror.commits_between(&base, head).await?;
+    let emails = commits.into_iter().flat_map(|commit| commit.emails).collect();
+    let trees = Trees {
+        head_commit: head.clone(),
+        base: mirror.tree(&base).await?,
+        head: mirror.tree(head).await?,
+        target: mirror.tree(target).await?,
+    };
+    Ok((trees, emails))
+}
+
+async fn is_developer(repository: &Repository, facts: &MergeRequest) -> Result<bool, AppError> {
+    let member = repository.forge.member(facts.author.id).await?;
+    Ok(member.is_some_and(|member| member.active && member.level >= AccessLevel::Developer))
+}

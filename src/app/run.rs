@@ -1,0 +1,208 @@
+//! `run/<id>`: the steps of a run are begun, each after what it needs.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::domain::ids::{ResourceName, RunId, StepKey};
+use crate::domain::key::Outcome;
+use crate::domain::plan::Action;
+use crate::domain::run::{Run, Step, advance, back_off};
+use crate::domain::step::{Failure, FailureClass, StepEvent, StepState};
+use crate::provider::{Order, Progress, Provider, Scope};
+use crate::store::{Desired, Lease, Store};
+
+use super::request::words;
+use super::{AppError, Planners, Providers, plans};
+
+pub(super) struct Runner {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    planners: Planners,
+    providers: Providers,
+}
+
+/// A run, and what it rests on.
+struct Work {
+    run: Run,
+    desired: Desired,
+    scope: Scope,
+}
+
+impl Runner {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners, providers: Providers) -> Self {
+        Self {
+            store,
+            clock,
+            planners,
+            providers,
+        }
+    }
+
+    pub(super) async fn reconcile(&self, lease: &Lease, id: RunId) -> Result<Outcome, AppError> {
+        let Some(run) = self.store.run(id).await? else {
+            return Ok(Outcome::Done);
+        };
+        if run.state.is_final() {
+            return Ok(Outcome::Done);
+        }
+        let desired = self
+            .store
+            .desired(&run.repository, &run.request)
+            .await?
+            .ok_or_else(|| {
+                AppError::Inconsistent(format!("run {id} is for {}, which is not known", run.request))
+            })?;
+        let stop = (desired.generation != run.generation).then_some("a newer change of this request landed");
+        let scope = self.scope(&run, &desired).await?;
+        let mut work = Work { run, desired, scope };
+        // Each round may free steps that wait for what it did; there are no more rounds than steps.
+        for _ in 0..=work.run.steps.len() {
+            let next = advance(&work.run.steps, self.clock.now(), stop);
+            for (resource, reason) in next.skip {
+                self.record(lease, &mut work.run, &resource, StepEvent::Skip { reason })
+                    .await?;
+            }
+            if let Some(end) = next.end {
+                let state = work.run.state.next(end)?;
+                self.store.end_run(lease, id, state, self.clock.now()).await?;
+                return Ok(Outcome::Done);
+            }
+            if next.start.is_empty() {
+                let moved = advance(&work.run.steps, self.clock.now(), stop);
+                if moved.end.is_none() && moved.skip.is_empty() {
+                    return Ok(moved.again_at.map_or(Outcome::Done, Outcome::Again));
+                }
+                continue;
+            }
+            for resource in next.start {
+                self.start(lease, &mut work, &resource).await?;
+            }
+        }
+        Ok(Outcome::Again(self.clock.now()))
+    }
+
+    async fn scope(&self, run: &Run, desired: &Desired) -> Result<Scope, AppError> {
+        let accepted = self.store.accepted(&run.repository).await?;
+        accepted
+            .rules
+            .as_ref()
+            .zip(desired.request.as_ref())
+            .and_then(|((_, rules), request)| plans::scope(&run.repository, request, rules))
+            .ok_or_else(|| {
+                AppError::Inconsistent(format!(
+                    "{}: environment {} is not defined",
+                    run.request, run.environment
+                ))
+            })
+    }
+
+    /// Begins a step. `Started` is recorded before the provider is called.
+    async fn start(&self, lease: &Lease, work: &mut Work, resource: &ResourceName) -> Result<(), AppError> {
+        let Some(step) = find(&work.run, resource).cloned() else {
+            return Ok(());
+        };
+        if step.state != StepState::Pending
+            && let Some(failure) = self.exceeds_now(work, &step).await?
+        {
+            return self
+                .record(lease, &mut work.run, resource, StepEvent::Fail(failure))
+                .await;
+        }
+        self.record(lease, &mut work.run, resource, StepEvent::Start)
+            .await?;
+        let kind = work.scope.environment.provider;
+        let provider = self.providers.get(&kind).ok_or(AppError::UnknownProvider(kind))?;
+        let order = Order {
+            key: StepKey {
+                run: work.run.id,
+                resource: resource.clone(),
+            },
+            scope: work.scope.clone(),
+            generation: work.run.generation,
+            action: step.action,
+            resource: step.resource.clone(),
+        };
+        let progress = act(provider.as_ref(), &order).await;
+        let attempt = match find(&work.run, resource).map(|step| &step.state) {
+            Some(StepState::Started { attempt }) => *attempt,
+            _ => 1,
+        };
+        let event = event_of(progress, attempt, self.clock.now());
+        self.record(lease, &mut work.run, resource, event).await
+    }
+
+    /// A step that may have acted before is begun again only while the plan does no more than was signed.
+    async fn exceeds_now(&self, work: &Work, step: &Step) -> Result<Option<Failure>, AppError> {
+        let accepted = self.store.accepted(&work.run.repository).await?;
+        let (Some((_, rules)), Some(request)) = (&accepted.rules, &work.desired.request) else {
+            return Ok(None);
+        };
+        let requests = std::slice::from_ref(request);
+        let planned = plans::plan(
+            &self.store,
+            &self.planners,
+            &work.run.repository,
+            rules,
+            requests,
+            &work.desired.pending,
+        )
+        .await?;
+        let plans::Planned::Ready(plan) = planned else {
+            return Ok(None);
+        };
+        let more: Vec<String> = plan
+            .exceeding(&work.desired.signed_plan)
+            .filter(|change| change.resource == step.resource.name)
+            .map(|change| words(change.action, change.resource.as_str()))
+            .collect();
+        Ok((!more.is_empty()).then(|| {
+            let reason = format!("the plan now does more than was signed off: {}", more.join(", "));
+            Failure::new(FailureClass::Conflict, reason)
+        }))
+    }
+
+    async fn record(
+        &self,
+        lease: &Lease,
+        run: &mut Run,
+        resource: &ResourceName,
+        event: StepEvent,
+    ) -> Result<(), AppError> {
+        let state = self
+            .store
+            .step_event(lease, run.id, resource, event, self.clock.now())
+            .await?;
+        if let Some(step) = run.steps.iter_mut().find(|step| step.resource.name == *resource) {
+            step.state = state;
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(run: &'a Run, resource: &ResourceName) -> Option<&'a Step> {
+    run.steps.iter().find(|step| step.resource.name == *resource)
+}
+
+async fn act(provider: &dyn Provider, order: &Order) -> Progress {
+    match order.action {
+        Action::Delete => provider.destroy(order).await,
+        Action::Create | Action::Update | Action::Replace | Action::NoOp => provider.start(order).await,
+    }
+}
+
+/// What a provider's answer means for a step.
+pub(super) fn event_of(progress: Progress, attempt: u32, now: Timestamp) -> StepEvent {
+    match progress {
+        Progress::Waiting { token, poll_at, .. } => StepEvent::Wait {
+            token: token.0,
+            poll_at,
+        },
+        Progress::Succeeded { external_id, outputs } => StepEvent::Succeed { external_id, outputs },
+        Progress::Failed(failure) => match back_off(attempt, &failure, now) {
+            Some(until) => StepEvent::BackOff { until, failure },
+            None => StepEvent::Fail(failure),
+        },
+    }
+}

@@ -1,0 +1,65 @@
+//! `sweep/<repository>`: touches every key that could be out of date, so that the end is the same with every webhook
+//! lost.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::clock::Clock;
+use crate::domain::key::{Key, Outcome, ReportSubject};
+use crate::store::{Lease, Store, Touch};
+
+use super::{AppError, Repository};
+
+pub(super) struct Sweeper {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sweeper {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    pub(super) async fn reconcile(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+    ) -> Result<Outcome, AppError> {
+        let _ = lease;
+        let id = &repository.id;
+        let listed = repository
+            .forge
+            .open_merge_requests(&repository.target_branch)
+            .await?;
+        let known = self.store.open_reviews(id).await?;
+        let numbers: BTreeSet<_> = listed
+            .iter()
+            .map(|facts| facts.number)
+            .chain(known.iter().map(|review| review.facts.number))
+            .collect();
+        let mut touches = vec![Touch::sweep(Key::Landing {
+            repository: id.clone(),
+        })];
+        for merge_request in numbers {
+            let repository = id.clone();
+            touches.push(Touch::sweep(Key::Review {
+                repository: repository.clone(),
+                merge_request,
+            }));
+            let subject = ReportSubject::MergeRequest(merge_request);
+            touches.push(Touch::sweep(Key::Report { repository, subject }));
+        }
+        touches.extend(self.store.unfinished(id).await?.into_iter().map(Touch::sweep));
+        // Notes are read on note deliveries and here.
+        self.store.read_all_notes(id).await?;
+        self.store.touch(&touches).await?;
+        let again = self
+            .clock
+            .now()
+            .checked_add(repository.sweep_every)
+            .unwrap_or(Timestamp::MAX);
+        Ok(Outcome::Again(again))
+    }
+}
