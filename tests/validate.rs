@@ -1,10 +1,12 @@
 //! `landfall validate` over folders: what a person and a machine read, and the exit code.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use landfall::cli::Exit;
-use landfall::cli::validate::{Format, ValidateArguments, run};
+use landfall::cli::findings::Look;
+use landfall::cli::validate::{Format, ValidateArguments, run_with};
 use landfall::domain::finding::Code;
 
 fn here(path: &str) -> PathBuf {
@@ -12,12 +14,17 @@ fn here(path: &str) -> PathBuf {
 }
 
 fn validate(paths: &[PathBuf], format: Format) -> (Exit, String, String) {
+    validate_with(paths, format, Look::Lines)
+}
+
+fn validate_with(paths: &[PathBuf], format: Format, look: Look) -> (Exit, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let arguments = ValidateArguments {
         paths: paths.to_vec(),
+        base: None,
         format,
     };
-    let exit = run(&arguments, &mut out, &mut err).expect("it can be read");
+    let exit = run_with(&arguments, look, &mut out, &mut err).expect("it can be read");
     (
         exit,
         String::from_utf8(out).expect("text"),
@@ -31,7 +38,7 @@ fn a_folder_of_broken_files_is_told_line_by_line() {
     assert_eq!(exit, Exit::UserFault);
     assert_eq!(
         err,
-        "not checked: deletions, and changes to fields that cannot change\n"
+        "not checked without --base: deletions, and changes to fields that cannot change\n"
     );
     insta::assert_snapshot!("broken_text", out);
 }
@@ -45,11 +52,58 @@ fn a_folder_of_broken_files_is_told_as_json() {
 }
 
 #[test]
+fn a_folder_of_broken_files_is_told_as_sarif() {
+    let (exit, out, _) = validate(&[here("tests/broken")], Format::Sarif);
+    assert_eq!(exit, Exit::UserFault);
+    let value: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let version = env!("CARGO_PKG_VERSION");
+    insta::assert_snapshot!("broken_sarif", format!("{value:#}").replace(version, "VERSION"));
+}
+
+#[test]
+fn a_folder_of_broken_files_is_told_as_a_code_quality_report() {
+    let (exit, out, _) = validate(&[here("tests/broken")], Format::Gitlab);
+    assert_eq!(exit, Exit::UserFault);
+    let value: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let fingerprints: BTreeSet<&str> = value
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|f| f["fingerprint"].as_str())
+        .collect();
+    assert_eq!(
+        fingerprints.len(),
+        value.as_array().expect("a list").len(),
+        "each finding has its own"
+    );
+    insta::assert_snapshot!("broken_gitlab", format!("{value:#}"));
+}
+
+#[test]
+fn a_terminal_shows_the_lines_but_never_those_with_a_secret() {
+    let paths = ["missing", "secret", "unknown-value"]
+        .map(|name| here(&format!("tests/broken/requests/web-team/{name}.yaml")));
+    let (exit, out, _) = validate_with(&paths, Format::Text, Look::Snippets { color: false });
+    assert_eq!(exit, Exit::UserFault);
+    assert!(!out.contains("AKIA"), "{out}");
+    insta::assert_snapshot!("broken_snippets", out);
+}
+
+#[test]
+fn nothing_found_is_an_empty_report_in_every_format() {
+    let template = [here("requests-repo-template")];
+    assert_eq!(validate(&template, Format::Json).1, "{\"findings\":[]}\n");
+    assert_eq!(validate(&template, Format::Gitlab).1, "[]\n");
+    assert!(validate(&template, Format::Sarif).1.contains("\"results\":[]"));
+}
+
+#[test]
 fn the_broken_folder_holds_every_finding_that_files_alone_can_give() {
     // Size, rules and what needs an earlier state have tests of their own.
     let elsewhere = [
         Code::TooLarge,
         Code::ImmutableField,
+        Code::DeletesRequest,
         Code::ChangedOnBothSides,
         Code::UnsupportedChange,
         Code::PlanRefused,
@@ -154,4 +208,140 @@ fn a_large_file_and_another_repository_are_not_read() {
         out.contains("requests/web-team/module:1:1: error[not-a-plain-file]"),
         "{out}"
     );
+}
+
+/// A repository with one commit that holds the template and one more request, and its folder.
+fn repository_with_a_commit() -> (tempfile::TempDir, git2::Repository) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let team = folder.path().join("requests/web-team");
+    fs::create_dir_all(&team).expect("a folder");
+    fs::copy(
+        here("requests-repo-template/landfall.yaml"),
+        folder.path().join("landfall.yaml"),
+    )
+    .expect("copied");
+    fs::copy(
+        here("requests-repo-template/requests/web-team/shop.yaml"),
+        team.join("shop.yaml"),
+    )
+    .expect("copied");
+    let blog = "apiVersion: landfall.dev/v1\nkind: Project\nmetadata: {name: blog, team: web-team}\n\
+                spec:\n  environment: dev\n  deletionPolicy: Delete\n  storage: [{name: files}]\n";
+    fs::write(team.join("blog.yaml"), blog).expect("written");
+    let repository = git2::Repository::init(folder.path()).expect("a repository");
+    {
+        let mut index = repository.index().expect("an index");
+        index
+            .add_all(["."], git2::IndexAddOption::DEFAULT, None)
+            .expect("added");
+        let tree = repository
+            .find_tree(index.write_tree().expect("a tree"))
+            .expect("a tree");
+        let ada =
+            git2::Signature::new("ada", "ada@example.com", &git2::Time::new(0, 0)).expect("a signature");
+        repository
+            .commit(Some("HEAD"), &ada, &ada, "requests", &tree, &[])
+            .expect("a commit");
+    }
+    (folder, repository)
+}
+
+fn validate_against(folder: &Path, base: &str) -> (Exit, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let arguments = ValidateArguments {
+        paths: vec![folder.into()],
+        base: Some(base.into()),
+        format: Format::Text,
+    };
+    let exit = run_with(&arguments, Look::Lines, &mut out, &mut err).expect("it can be read");
+    (
+        exit,
+        String::from_utf8(out).expect("text"),
+        String::from_utf8(err).expect("text"),
+    )
+}
+
+#[test]
+fn nothing_changed_is_fine_against_the_base() {
+    let (folder, _repository) = repository_with_a_commit();
+    let (exit, out, err) = validate_against(folder.path(), "HEAD");
+    assert_eq!(
+        (exit, out.as_str(), err.as_str()),
+        (Exit::Fine, "3 files checked, nothing found\n", "")
+    );
+}
+
+#[test]
+fn what_cannot_change_and_what_is_deleted_is_told_against_the_base() {
+    let (folder, _repository) = repository_with_a_commit();
+    let shop = folder.path().join("requests/web-team/shop.yaml");
+    let text = fs::read_to_string(&shop).expect("a request");
+    fs::write(&shop, text.replace("PostgreSQL", "MySQL")).expect("written");
+    fs::remove_file(folder.path().join("requests/web-team/blog.yaml")).expect("deleted");
+    let (exit, out, _) = validate_against(folder.path(), "HEAD");
+    assert_eq!(exit, Exit::UserFault);
+    insta::assert_snapshot!(out, @r"
+    requests/web-team/blog.yaml:1:1: warning[deletes-request]: The Project `blog` is deleted; this is destroyed: `storage/files`.
+      hint: To keep it, land `deletionPolicy: Retain` first.
+    requests/web-team/shop.yaml:16:15: error[immutable-field]: `spec.databases[0].engine` cannot be changed: it is `PostgreSQL`, and `MySQL` is written.
+      hint: Write `PostgreSQL` again, or add a database with another name.
+    2 files checked: 1 error, 1 warning
+    ");
+}
+
+#[test]
+fn a_changed_name_is_told_and_a_moved_file_is_nothing() {
+    let (folder, _repository) = repository_with_a_commit();
+    let team = folder.path().join("requests/web-team");
+    let text = fs::read_to_string(team.join("shop.yaml")).expect("a request");
+    fs::write(team.join("shop.yaml"), text.replace("name: shop", "name: store")).expect("written");
+    fs::rename(team.join("blog.yaml"), team.join("weblog.yaml")).expect("moved");
+    let (_, out, _) = validate_against(folder.path(), "HEAD");
+    assert!(
+        out.starts_with("requests/web-team/shop.yaml:4:9: error[immutable-field]: `metadata.name`"),
+        "{out}"
+    );
+    assert!(out.ends_with("3 files checked: 1 error, 0 warnings\n"), "{out}");
+}
+
+#[test]
+fn a_broken_file_is_no_deletion() {
+    let (folder, _repository) = repository_with_a_commit();
+    fs::write(folder.path().join("requests/web-team/blog.yaml"), "kind: [").expect("written");
+    let (_, out, _) = validate_against(folder.path(), "HEAD");
+    assert!(
+        out.contains("error[not-yaml]") && !out.contains("deletes-request"),
+        "{out}"
+    );
+}
+
+#[test]
+fn the_rules_of_the_base_judge() {
+    let (folder, _repository) = repository_with_a_commit();
+    let rules = folder.path().join("landfall.yaml");
+    let text = fs::read_to_string(&rules).expect("rules");
+    fs::write(
+        &rules,
+        text.replace("  dev:\n", "  test:\n    provider: Simulator\n  dev:\n"),
+    )
+    .expect("written");
+    let blog = folder.path().join("requests/web-team/blog.yaml");
+    let text = fs::read_to_string(&blog)
+        .expect("a request")
+        .replace("name: blog", "name: new");
+    fs::write(
+        folder.path().join("requests/web-team/new.yaml"),
+        text.replace("environment: dev", "environment: test"),
+    )
+    .expect("written");
+    let (_, out, _) = validate_against(folder.path(), "HEAD");
+    assert!(out.contains("new.yaml:5:16: error[unknown-environment]"), "{out}");
+}
+
+#[test]
+fn a_base_that_is_not_there_is_the_users_fault() {
+    let (folder, _repository) = repository_with_a_commit();
+    let (exit, _, err) = validate_against(folder.path(), "nowhere");
+    assert_eq!(exit, Exit::UserFault);
+    assert!(err.starts_with("error: `nowhere` is no commit of "), "{err}");
 }

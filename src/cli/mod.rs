@@ -1,6 +1,8 @@
 //! The command line: one file a command.
 
+mod base;
 mod disk;
+pub mod findings;
 pub mod schema;
 pub mod validate;
 

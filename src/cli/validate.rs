@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::{Exit, disk};
-use crate::domain::finding::{Finding, Severity, any_error};
-use crate::domain::request::check::check_tree;
-use crate::domain::tree::RULES_PATH;
+use super::findings::{self, Look};
+use super::{Exit, base, disk};
+use crate::domain::finding::any_error;
+use crate::domain::request::Contents;
+use crate::domain::request::check::{check_tree, check_tree_against};
+use crate::domain::tree::{RULES_PATH, Tree};
+
+pub use super::findings::Format;
 
 /// `landfall validate [PATH…]`
 #[derive(Debug, clap::Args)]
@@ -17,18 +21,13 @@ pub struct ValidateArguments {
     /// everything is checked.
     #[arg(value_name = "PATH", default_value = ".")]
     pub paths: Vec<PathBuf>,
+    /// A commit, branch or tag to compare with, such as `origin/main`. Its rules judge, and it tells what may not
+    /// change and what is deleted.
+    #[arg(long, value_name = "REV")]
+    pub base: Option<String>,
     /// How findings are printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-}
-
-/// How findings are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Lines for people: `path:line:column: error[code]: message`.
-    Text,
-    /// One object: `{"findings":[…]}`.
-    Json,
 }
 
 /// Checks and prints.
@@ -36,32 +35,65 @@ pub enum Format {
 /// # Errors
 /// If something cannot be read or written.
 pub fn run(arguments: &ValidateArguments, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Exit> {
-    let scope = match Scope::of(&arguments.paths) {
-        Ok(scope) => scope,
+    run_with(arguments, Look::of_standard_output(), out, err)
+}
+
+/// As [`run`], with the look of the text given.
+///
+/// # Errors
+/// If something cannot be read or written.
+pub fn run_with(
+    arguments: &ValidateArguments,
+    look: Look,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> anyhow::Result<Exit> {
+    let (scope, before) = match given(arguments) {
+        Ok(given) => given,
         Err(error) => {
             writeln!(err, "error: {error:#}")?;
             return Ok(Exit::UserFault);
         }
     };
     let (tree, contents) = disk::read(&scope.root)?;
-    let mut check = check_tree(&tree, &contents);
-    check.findings.retain(|finding| scope.covers(&finding.place.path));
-    match arguments.format {
-        Format::Text => {
-            let files = tree.entries.keys().filter(|path| scope.covers(path)).count();
-            text(&check.findings, files, out)?;
+    let mut check = match &before {
+        Some((tree_before, contents_before)) => {
+            let before = check_tree(tree_before, contents_before);
+            if before.rules.is_none() {
+                writeln!(
+                    err,
+                    "the base has no valid {RULES_PATH}: the rules of the folder are taken"
+                )?;
+            }
+            check_tree_against(&before, &tree, &contents)
         }
-        Format::Json => json(&check.findings, out)?,
+        None => check_tree(&tree, &contents),
+    };
+    check.findings.retain(|finding| scope.covers(&finding.place.path));
+    let files = tree.entries.keys().filter(|path| scope.covers(path)).count();
+    let source = |path: &str| contents.get(tree.blob(path)?).map(Vec::as_slice);
+    findings::print(arguments.format, look, &check.findings, files, &source, out)?;
+    if before.is_none() {
+        writeln!(
+            err,
+            "not checked without --base: deletions, and changes to fields that cannot change"
+        )?;
     }
-    writeln!(
-        err,
-        "not checked: deletions, and changes to fields that cannot change"
-    )?;
     Ok(if any_error(&check.findings) {
         Exit::UserFault
     } else {
         Exit::Fine
     })
+}
+
+/// What the arguments name: the files, and the earlier state.
+fn given(arguments: &ValidateArguments) -> anyhow::Result<(Scope, Option<(Tree, Contents)>)> {
+    let scope = Scope::of(&arguments.paths)?;
+    let before = match &arguments.base {
+        Some(revision) => Some(base::read(&scope.root, revision)?),
+        None => None,
+    };
+    Ok((scope, before))
 }
 
 /// Which files are reported.
@@ -125,52 +157,4 @@ fn inside(root: &Path, path: &Path) -> anyhow::Result<String> {
     let relative = absolute.strip_prefix(root).unwrap_or(Path::new(""));
     let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
     Ok(parts.join("/"))
-}
-
-fn text(findings: &[Finding], files: usize, out: &mut dyn Write) -> anyhow::Result<()> {
-    for finding in findings {
-        let place = &finding.place;
-        let severity = severity(finding.severity);
-        writeln!(
-            out,
-            "{}:{}:{}: {severity}[{}]: {}",
-            place.path, place.line, place.column, finding.code, finding.message
-        )?;
-        for line in finding.hint.lines() {
-            writeln!(out, "  hint: {line}")?;
-        }
-    }
-    let errors = findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Error)
-        .count();
-    let warnings = findings.len() - errors;
-    let files = counted(files, "file");
-    match (errors, warnings) {
-        (0, 0) => writeln!(out, "{files} checked, nothing found")?,
-        _ => writeln!(
-            out,
-            "{files} checked: {}, {}",
-            counted(errors, "error"),
-            counted(warnings, "warning")
-        )?,
-    }
-    Ok(())
-}
-
-fn json(findings: &[Finding], out: &mut dyn Write) -> anyhow::Result<()> {
-    serde_json::to_writer(&mut *out, &serde_json::json!({ "findings": findings }))?;
-    writeln!(out)?;
-    Ok(())
-}
-
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -90,10 +90,10 @@ pub fn sort(findings: &mut Vec<Finding>) {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
+    ($(#[doc = $doc:literal] $name:ident = $text:literal),+ $(,)?) => {
         /// The closed list of findings. The text of a code never changes once released: people search for it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Code { $($(#[$doc])* #[serde(rename = $text)] $name),+ }
+        pub enum Code { $(#[doc = $doc] #[serde(rename = $text)] $name),+ }
 
         impl Code {
             /// Every code there is.
@@ -103,6 +103,12 @@ macro_rules! codes {
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text),+ }
+            }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn words(self) -> &'static str {
+                match self { $(Self::$name => $doc),+ }.trim_ascii()
             }
         }
     };
@@ -153,6 +159,8 @@ codes! {
     LooksLikeSecret = "looks-like-a-secret",
     /// A field that cannot be changed was changed.
     ImmutableField = "immutable-field",
+    /// A request is gone.
+    DeletesRequest = "deletes-request",
     /// The file changed on the target branch as well.
     ChangedOnBothSides = "changed-on-both-sides",
     /// A kind of change that is not taken yet.

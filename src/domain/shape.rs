@@ -208,7 +208,10 @@ impl Fault<'_> {
                 } else {
                     String::new()
                 };
-                let hint = did_you_mean(text, &options, "It takes");
+                let hint = match nearest(text, &options) {
+                    Some(option) => format!("Did you mean `{option}`?"),
+                    None => "Write one of these.".into(),
+                };
                 self.value(
                     Code::InvalidValue,
                     format!("{} takes {taken}{found}.", self.name()),
@@ -307,6 +310,14 @@ pub fn dotted(pointer: &str) -> String {
 /// The option that was probably meant, or all there are.
 #[must_use]
 pub fn did_you_mean(found: &str, options: &[&str], all: &str) -> String {
+    match nearest(found, options) {
+        Some(option) => format!("Did you mean `{option}`?"),
+        None => format!("{all} {}.", list(options, "and")),
+    }
+}
+
+/// The one option that is a slip of the pen away, if there is one only.
+fn nearest<'a>(found: &str, options: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(found);
     // Comparing is quadratic in the lengths, and a word that long is no slip of the pen.
@@ -316,16 +327,12 @@ pub fn did_you_mean(found: &str, options: &[&str], all: &str) -> String {
         .map(|option| (strsim::damerau_levenshtein(&wanted, &plain(option)), *option))
         .filter(|(distance, option)| *distance <= 1 + option.len() / 4)
         .collect();
-    let least = near.iter().map(|(distance, _)| *distance).min();
-    let nearest: Vec<&str> = near
-        .iter()
-        .filter(|(d, _)| Some(*d) == least)
+    let least = near.iter().map(|(distance, _)| *distance).min()?;
+    let mut nearest = near.iter().filter(|(distance, _)| *distance == least);
+    nearest
+        .next()
+        .filter(|_| nearest.next().is_none())
         .map(|(_, option)| *option)
-        .collect();
-    match nearest.as_slice() {
-        [option] => format!("Did you mean `{option}`?"),
-        _ => format!("{all} {}.", list(options, "and")),
-    }
 }
 
 /// `` `a`, `b` and `c` ``.

@@ -19,7 +19,7 @@ use crate::domain::shape::{Shape, did_you_mean};
 use crate::domain::tree::{Mode, REQUESTS_FOLDER};
 use crate::domain::yaml::{self, Document, LARGEST_FILE, MOST_FINDINGS};
 
-pub use super::tree_check::{TreeCheck, check_together, check_tree};
+pub use super::tree_check::{TreeCheck, check_together, check_tree, check_tree_against};
 pub use super::update::check_update;
 
 /// The version of the request format.

@@ -1,13 +1,14 @@
 //! Checks over many files: what requests say of each other, and a whole requests repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::{ChangedFile, check_with};
-use super::{Contents, Request};
+use super::check::{ChangedFile, check_with, key_of};
+use super::{Contents, DeletionPolicy, Request};
 use crate::domain::finding::{Code, Finding, Place, sort};
 use crate::domain::ids::RequestKey;
 use crate::domain::rules::Rules;
 use crate::domain::rules::check::check_rules;
+use crate::domain::shape::list;
 use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
 
 /// What a whole requests repository holds, and all there is to say about it.
@@ -55,30 +56,117 @@ pub fn check_together(checked: &[(String, Request)]) -> Vec<Finding> {
 /// earlier state is not looked at.
 #[must_use]
 pub fn check_tree(tree: &Tree, contents: &Contents) -> TreeCheck {
+    check_both(None, tree, contents)
+}
+
+/// As [`check_tree`], against an earlier state: requests are judged by its rules, what cannot change is compared with
+/// it, and what is no longer there is told.
+#[must_use]
+pub fn check_tree_against(before: &TreeCheck, tree: &Tree, contents: &Contents) -> TreeCheck {
+    check_both(Some(before), tree, contents)
+}
+
+fn check_both(before: Option<&TreeCheck>, tree: &Tree, contents: &Contents) -> TreeCheck {
     let mut check = TreeCheck::default();
     check_rules_file(tree, contents, &mut check);
+    let rules = before
+        .and_then(|before| before.rules.as_ref())
+        .or(check.rules.as_ref())
+        .cloned();
+    let files = || {
+        tree.entries
+            .iter()
+            .filter(|(path, _)| role(path) == Role::Request)
+    };
+    let earlier = before.map(|before| {
+        let now = files()
+            .filter_map(|(_, entry)| key_of(contents.get(&entry.blob)?))
+            .collect();
+        Earlier {
+            requests: &before.requests,
+            now,
+        }
+    });
     let mut requests = Vec::new();
-    for (path, entry) in tree
-        .entries
-        .iter()
-        .filter(|(path, _)| role(path) == Role::Request)
-    {
+    for (path, entry) in files() {
         let bytes = contents.get(&entry.blob).map(Vec::as_slice);
+        let before = earlier.as_ref().and_then(|earlier| earlier.of(path, bytes?));
         let file = ChangedFile {
             path,
             mode: entry.mode,
             size: entry.size,
             bytes,
-            before: None,
+            before,
         };
-        let (request, findings) = check_with(check.rules.as_ref(), &file);
+        let (request, findings) = check_with(rules.as_ref(), &file);
         check.findings.extend(findings);
         requests.extend(request.map(|request| (path.clone(), request)));
     }
     check.findings.extend(check_together(&requests));
+    check
+        .findings
+        .extend(earlier.iter().flat_map(|earlier| earlier.deletions(tree)));
     check.requests = requests.into_iter().collect();
     sort(&mut check.findings);
     check
+}
+
+/// The requests of an earlier state, next to what is there now.
+struct Earlier<'a> {
+    requests: &'a BTreeMap<String, Request>,
+    /// Every key that a file gives itself now, valid or not.
+    now: BTreeSet<RequestKey>,
+}
+
+impl<'a> Earlier<'a> {
+    /// What a file's request was: the request of its key; else the one that stood in the file and is nowhere now, so
+    /// that a name that was changed is told as such.
+    fn of(&self, path: &str, bytes: &[u8]) -> Option<&'a Request> {
+        let key = key_of(bytes)?;
+        let by_key = self.requests.values().find(|request| request.key == key);
+        by_key.or_else(|| {
+            self.requests
+                .get(path)
+                .filter(|request| !self.now.contains(&request.key))
+        })
+    }
+
+    /// What is told about requests that are nowhere now. A file that is still there, in whatever state, is none.
+    fn deletions(&self, tree: &Tree) -> Vec<Finding> {
+        let is_gone = |(path, request): &(&String, &Request)| {
+            !tree.entries.contains_key(*path) && !self.now.contains(&request.key)
+        };
+        self.requests
+            .iter()
+            .filter(is_gone)
+            .map(|(path, request)| deletion(path, request))
+            .collect()
+    }
+}
+
+fn deletion(path: &str, request: &Request) -> Finding {
+    let (fate, hint) = match request.deletion_policy {
+        DeletionPolicy::Retain => (
+            "what it made stays, and stays listed",
+            "To destroy it, land `deletionPolicy: Delete` first.",
+        ),
+        DeletionPolicy::Snapshot => (
+            "this is destroyed, after a snapshot where one can be made",
+            "To keep it, land `deletionPolicy: Retain` first.",
+        ),
+        DeletionPolicy::Delete => (
+            "this is destroyed",
+            "To keep it, land `deletionPolicy: Retain` first.",
+        ),
+    };
+    let names: Vec<&str> = request
+        .resources
+        .iter()
+        .map(|resource| resource.name.as_str())
+        .collect();
+    let (kind, name) = (request.key.kind, &request.key.name);
+    let message = format!("The {kind} `{name}` is deleted; {fate}: {}.", list(&names, "and"));
+    Finding::warning(Code::DeletesRequest, Place::start_of(path), message, hint)
 }
 
 fn check_rules_file(tree: &Tree, contents: &Contents, check: &mut TreeCheck) {
