@@ -3,6 +3,7 @@
 mod base;
 mod disk;
 pub mod findings;
+pub mod new;
 pub mod schema;
 pub mod validate;
 
