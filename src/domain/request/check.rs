@@ -206,7 +206,7 @@ fn folder<'a>(file: &ChangedFile<'a>) -> Result<&'a str, Vec<Finding>> {
         .collect();
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     match (parts.as_slice(), extension) {
-        _ if name.starts_with('.') => Err(Vec::new()),
+        (_, other) if name.starts_with('.') && !other.eq_ignore_ascii_case("yaml") => Err(Vec::new()),
         ([folder, _], "yaml") => Ok(folder),
         (_, "yaml") => Err(vec![Finding::error(
             Code::WrongPath,

@@ -241,6 +241,11 @@ fn a_file_in_the_wrong_place_is_told(#[case] path: &str, #[case] code: &str, #[c
 #[test]
 fn hidden_files_such_as_gitkeep_are_no_concern() {
     assert_eq!(check_bytes("requests/web-team/.gitkeep", b""), (None, Vec::new()));
+    // A request is one, hidden or not.
+    assert_eq!(
+        told(&check_bytes("requests/web-team/.shop.yaml", b"").1),
+        ["empty-file 1:1"]
+    );
 }
 
 #[rstest]

@@ -84,6 +84,11 @@ fn check_both(before: Option<&TreeCheck>, tree: &Tree, contents: &Contents) -> T
             .collect();
         Earlier {
             requests: &before.requests,
+            by_key: before
+                .requests
+                .values()
+                .map(|request| (&request.key, request))
+                .collect(),
             now,
         }
     });
@@ -114,6 +119,7 @@ fn check_both(before: Option<&TreeCheck>, tree: &Tree, contents: &Contents) -> T
 /// The requests of an earlier state, next to what is there now.
 struct Earlier<'a> {
     requests: &'a BTreeMap<String, Request>,
+    by_key: BTreeMap<&'a RequestKey, &'a Request>,
     /// Every key that a file gives itself now, valid or not.
     now: BTreeSet<RequestKey>,
 }
@@ -123,12 +129,12 @@ impl<'a> Earlier<'a> {
     /// that a name that was changed is told as such.
     fn of(&self, path: &str, bytes: &[u8]) -> Option<&'a Request> {
         let key = key_of(bytes)?;
-        let by_key = self.requests.values().find(|request| request.key == key);
-        by_key.or_else(|| {
+        let by_path = || {
             self.requests
                 .get(path)
                 .filter(|request| !self.now.contains(&request.key))
-        })
+        };
+        self.by_key.get(&key).copied().or_else(by_path)
     }
 
     /// What is told about requests that are nowhere now. A file that is still there, in whatever state, is none.
