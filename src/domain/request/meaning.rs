@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Request;
@@ -284,8 +285,7 @@ impl Meaning<'_> {
 
 /// The valid request of a document in which nothing was found.
 pub(super) fn project(document: &Document) -> Result<Request, String> {
-    let raw: RawProject =
-        serde_json::from_value(document.value.clone()).map_err(|error| error.to_string())?;
+    let raw: RawProject = RawProject::deserialize(&document.value).map_err(|error| error.to_string())?;
     valid(raw).map_err(|error| error.to_string())
 }
 

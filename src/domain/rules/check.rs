@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::raw::{RawPerson, RawRules};
@@ -133,7 +134,7 @@ enum Invalid {
 }
 
 fn valid(value: &Value) -> Result<Rules, Invalid> {
-    let raw: RawRules = serde_json::from_value(value.clone())?;
+    let raw: RawRules = RawRules::deserialize(value)?;
     let people = |list: Vec<RawPerson>| list.into_iter().map(|person| (UserId(person.id), person.name.0));
     let mut rules = Rules {
         approvals: raw.approvals.required,
