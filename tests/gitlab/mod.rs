@@ -3,6 +3,7 @@
 
 mod merge_requests;
 mod project;
+mod sandbox;
 mod tls;
 mod trouble;
 

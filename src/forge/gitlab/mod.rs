@@ -259,6 +259,8 @@ impl Forge for GitLab {
         }
     }
 
+    /// A private group tells of its members only to members: with a token whose user is none, this is
+    /// [`ForgeError::Forbidden`] where the project lies in that group, and false elsewhere.
     async fn is_group_member(&self, group: &str, user: UserId) -> Result<bool, ForgeError> {
         if !endpoints::is_group_path(group) {
             return Ok(false);
@@ -344,7 +346,7 @@ impl Forge for GitLab {
         let mut pushes: Vec<_> = listed
             .into_iter()
             .filter_map(wire::PushEvent::of_branch)
-            .filter(|push| push.at >= since)
+            .filter(|push| push.at.as_second() >= since.as_second())
             .collect();
         pushes.sort_by_key(|push| push.at);
         Ok(pushes)
