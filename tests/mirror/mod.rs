@@ -1,6 +1,7 @@
 //! The mirror against real git over real HTTP.
 
 mod peer;
+mod sandbox;
 
 use std::path::Path;
 use std::time::Duration;
@@ -52,14 +53,19 @@ fn options(forge: &Forge, folder: &Path) -> MirrorOptions {
         url: forge.url(),
         username: "landfall".into(),
         token: Secret::new(TOKEN),
-        client: reqwest::Client::builder()
-            .tls_backend_preconfigured(tls())
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap(),
+        client: client(),
         fetch_limit: 10_000_000,
         fetch_time: Duration::from_secs(60),
     }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls())
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap()
 }
 
 /// Never used: the forge of these tests speaks plain HTTP. Given so that no trust store is looked for.
