@@ -122,8 +122,9 @@ async fn work_until_nothing_is_left(folder: &Path, store: Store) {
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
     let running = tokio::spawn(async move { worker.run(token).await });
-    for number in 0..REVIEWS {
-        store.touch(&[Touch::fact(review(number))]).await.unwrap();
+    let touches: Vec<Touch> = (0..REVIEWS).map(|number| Touch::fact(review(number))).collect();
+    for some in touches.chunks(20) {
+        store.touch(some).await.unwrap();
     }
     while !store.pending_keys(1).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
