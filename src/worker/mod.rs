@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::domain::key::Outcome;
 use crate::queue::Wake;
-use crate::store::{Lease, Store, StoreError};
+use crate::store::{Finished, Lease, Store, StoreError};
 
 mod attempt;
 #[cfg(test)]
@@ -142,6 +142,11 @@ impl Worker {
         while !shutdown.is_cancelled() {
             let free = self.options.concurrency.max(1).saturating_sub(running.len());
             let claimed = self.claim(free).await;
+            if shutdown.is_cancelled() {
+                // Asked for while the claim was under way: what it brought is given back unbegun.
+                self.give_back(claimed.leases).await;
+                break;
+            }
             for lease in claimed.leases {
                 running.spawn(self.clone().attempt(lease, hurry.clone()));
             }
@@ -192,6 +197,14 @@ impl Worker {
                     "cannot claim keys; trying again"
                 );
                 nothing
+            }
+        }
+    }
+
+    async fn give_back(&self, leases: Vec<Lease>) {
+        for lease in leases {
+            if let Err(error) = self.store.finish(&lease, Finished::Released).await {
+                tracing::warn!(key = %lease.key, error = &error as &dyn std::error::Error, "cannot give a key back");
             }
         }
     }

@@ -93,8 +93,11 @@ struct World {
 
 impl World {
     async fn new(script: &[(&str, Does)]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let clock = ManualClock::at("2026-11-22T08:00:00Z".parse().unwrap());
+        Self::over(TempDir::new().unwrap(), start(), script).await
+    }
+
+    /// Over a database that may be there already.
+    async fn over(folder: TempDir, clock: ManualClock, script: &[(&str, Does)]) -> Self {
         let store = open(&folder, &clock).await;
         let (tell, seen) = mpsc::unbounded_channel();
         let release = Arc::new(Notify::new());
@@ -166,6 +169,10 @@ impl World {
         in_time(self.running).await.unwrap();
         self.store
     }
+}
+
+fn start() -> ManualClock {
+    ManualClock::at("2026-11-22T08:00:00Z".parse().unwrap())
 }
 
 async fn open(folder: &TempDir, clock: &ManualClock) -> Store {
@@ -288,8 +295,8 @@ async fn what_fails_too_often_is_dead_with_its_reason() {
 
 #[tokio::test]
 async fn a_key_at_which_every_worker_died_is_dead() {
-    let mut world = World::new(&[]).await;
-    let crashing = open(&world.folder, &world.clock).await;
+    let (folder, clock) = (TempDir::new().unwrap(), start());
+    let crashing = open(&folder, &clock).await;
     crashing
         .touch(&[Touch::fact(key("landing/platform"))])
         .await
@@ -297,6 +304,7 @@ async fn a_key_at_which_every_worker_died_is_dead() {
     for _ in 0..3 {
         crashing.claim(Duration::ZERO, "crashed").await.unwrap().unwrap();
     }
+    let mut world = World::over(folder, clock, &[]).await;
     world.touch("review/platform/7").await;
     assert_eq!(
         world.sees().await,
