@@ -5,13 +5,16 @@
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod forge;
 pub mod git;
+pub mod http;
 pub mod http_client;
 pub mod provider;
 pub mod queue;
 pub mod report;
 pub mod sandbox;
 pub mod store;
+pub mod wiring;
 pub mod worker;

@@ -43,7 +43,7 @@ pub async fn adopt(
     by: &str,
     now: Timestamp,
 ) -> Result<Adopted, AppError> {
-    let mirror = &repository.mirror;
+    let mirror = repository.mirror().await?;
     let target = mirror.fetch(&repository.target_branch, &[]).await?.target;
     if *commit != target && !mirror.is_ancestor(commit, &target).await? {
         return Ok(Adopted::NotOnTarget);

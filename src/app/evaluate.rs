@@ -13,10 +13,9 @@ use crate::domain::rules::{ProviderKind, Rules};
 use crate::domain::transition::{ChangeKind, Subject, Transition};
 use crate::domain::tree::{RULES_PATH, Role, Tree, role};
 use crate::domain::yaml;
-use crate::git::GitError;
 use crate::store::AcceptedFiles;
 
-use super::Repository;
+use super::{AppError, Repository};
 
 /// The trees that a merge request is judged by.
 pub(super) struct Trees {
@@ -41,7 +40,7 @@ pub(super) async fn evaluate(
     repository: &Repository,
     accepted: &AcceptedFiles,
     trees: &Trees,
-) -> Result<Evaluation, GitError> {
+) -> Result<Evaluation, AppError> {
     let changed = changed_paths(&trees.base, &trees.head);
     let mut findings = Vec::new();
     let mut transitions = Vec::new();
@@ -159,12 +158,16 @@ async fn read<'a>(
     repository: &Repository,
     head: &Tree,
     paths: &[&'a str],
-) -> Result<Vec<Changed<'a>>, GitError> {
+) -> Result<Vec<Changed<'a>>, AppError> {
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         let bytes = match head.entries.get(*path) {
             Some(entry) if entry.mode != crate::domain::tree::Mode::Submodule => {
-                repository.mirror.blob(&entry.blob, yaml::LARGEST_FILE).await?
+                repository
+                    .mirror()
+                    .await?
+                    .blob(&entry.blob, yaml::LARGEST_FILE)
+                    .await?
             }
             _ => None,
         };

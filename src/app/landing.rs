@@ -56,14 +56,20 @@ impl Lander {
             return Ok(Outcome::Done);
         };
         let head = repository
-            .mirror
+            .mirror()
+            .await?
             .fetch(&repository.target_branch, &[])
             .await?
             .target;
         if head == examined {
             return Ok(Outcome::Done);
         }
-        let history = match repository.mirror.first_parent_history(&examined, &head).await {
+        let history = match repository
+            .mirror()
+            .await?
+            .first_parent_history(&examined, &head)
+            .await
+        {
             Ok(history) => history,
             Err(GitError::NotADescendant { .. }) => {
                 self.store
@@ -190,8 +196,8 @@ impl Lander {
         };
         // Read for each group: the one before may have changed what is accepted, and the rules.
         let accepted = self.store.accepted(&repository.id).await?;
-        let before = repository.mirror.tree(parent).await?;
-        let after = repository.mirror.tree(last).await?;
+        let before = repository.mirror().await?.tree(parent).await?;
+        let after = repository.mirror().await?.tree(last).await?;
         let landed = landed(&before, &after, &accepted.blobs());
         let arrival = Arrival {
             repository,
@@ -294,7 +300,12 @@ impl Lander {
     ) -> Result<(), AppError> {
         let mut contents: BTreeMap<BlobId, Vec<u8>> = BTreeMap::new();
         for blob in evaluation.transitions.iter().filter_map(|t| t.to.as_ref()) {
-            let bytes = arrival.repository.mirror.blob(blob, yaml::LARGEST_FILE).await?;
+            let bytes = arrival
+                .repository
+                .mirror()
+                .await?
+                .blob(blob, yaml::LARGEST_FILE)
+                .await?;
             let bytes = bytes.ok_or_else(|| AppError::Inconsistent(format!("blob {blob} is too large")))?;
             contents.insert(blob.clone(), bytes);
         }

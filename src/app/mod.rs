@@ -13,7 +13,7 @@ use crate::domain::key::{Key, Outcome};
 use crate::domain::rules::ProviderKind;
 use crate::domain::step::{Failure, FailureClass, IllegalEvent};
 use crate::forge::{Forge, ForgeError};
-use crate::git::{GitError, Mirror};
+use crate::git::{GitError, LazyMirror, Mirror};
 use crate::provider::{Planner, Provider};
 use crate::store::{Lease, Store, StoreError};
 
@@ -39,14 +39,37 @@ pub struct Repository {
     pub target_branch: String,
     /// Its project on the forge.
     pub forge: Arc<dyn Forge>,
+    /// Where the forge is: the address that git's is made from.
+    pub forge_url: url::Url,
     /// Its local copy.
-    pub mirror: Mirror,
+    pub mirror: LazyMirror,
     /// How long after a push an approval must come to count.
     pub settling: SignedDuration,
     /// How long a commit on the target branch may wait for the forge to say which merge request brought it.
     pub attribution_grace: Duration,
     /// How often everything that could be out of date is looked at.
     pub sweep_every: Duration,
+}
+
+impl Repository {
+    /// Its local copy. The first time, the forge is asked for the project's path; the address is the configuration's.
+    ///
+    /// # Errors
+    /// Those of the forge and of the mirror.
+    pub async fn mirror(&self) -> Result<&Mirror, AppError> {
+        self.mirror
+            .get(async {
+                let path = self.forge.project().await?.path;
+                let mut url = self.forge_url.clone();
+                let mut segments = url.path_segments_mut().map_err(|()| {
+                    AppError::Inconsistent(format!("repository {}: its url is no address", self.id))
+                })?;
+                segments.pop_if_empty().extend(format!("{path}.git").split('/'));
+                drop(segments);
+                Ok(url)
+            })
+            .await
+    }
 }
 
 /// Every requests repository, by its name in the configuration.

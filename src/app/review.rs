@@ -120,7 +120,8 @@ impl Reviewer {
             return Ok(Outcome::Done);
         };
         let fetched = repository
-            .mirror
+            .mirror()
+            .await?
             .fetch(&repository.target_branch, &[number])
             .await?;
         if fetched.heads.get(&number) != Some(&head) {
@@ -249,7 +250,7 @@ async fn trees(
     target: &CommitId,
     head: &CommitId,
 ) -> Result<(Trees, BTreeSet<String>), AppError> {
-    let mirror = &repository.mirror;
+    let mirror = repository.mirror().await?;
     let base = mirror
         .merge_base(target, head)
         .await?

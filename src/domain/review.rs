@@ -184,6 +184,12 @@ impl Review {
         }
     }
 
+    /// Whether a later look at the same merge request came to the same.
+    #[must_use]
+    pub fn says_the_same_as(&self, later: &Self) -> bool {
+        (&self.evaluation, &self.judged) == (&later.evaluation, &later.judged)
+    }
+
     /// Whether it may still change.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -410,3 +410,23 @@ pub enum WebhookError {
     #[error("the delivery is about another project")]
     WrongProject,
 }
+
+/// Verifies and parses the webhook calls of one requests repository.
+pub trait Webhook: Send + Sync {
+    /// Refuses what cannot be right whatever its body says: asked before the body is read.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    fn check_headers(&self, headers: &http::HeaderMap) -> Result<(), WebhookError>;
+
+    /// Verifies a call and says what it tells of. What is right but cannot be read is [`Event::Unknown`].
+    ///
+    /// # Errors
+    /// Why it is refused.
+    fn receive(
+        &self,
+        headers: &http::HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Delivery, WebhookError>;
+}

@@ -7,6 +7,7 @@
 
 mod disk;
 mod history;
+mod lazy;
 mod transport;
 mod trees;
 
@@ -22,6 +23,8 @@ use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
 use crate::domain::secret::Secret;
 use crate::domain::tree::Tree;
 use disk::Disk;
+
+pub use lazy::{LazyMirror, MirrorDefaults};
 
 /// Why the mirror could not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

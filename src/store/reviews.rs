@@ -106,6 +106,20 @@ pub(in crate::store) async fn put_notes_due(
     Ok(())
 }
 
+async fn read(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    number: MergeRequestNumber,
+) -> Result<Option<Review>, StoreError> {
+    let text: Option<String> =
+        sqlx::query_scalar("SELECT review FROM reviews WHERE repository = ?1 AND number = ?2")
+            .bind(repository.as_str())
+            .bind(to_integer(number.0)?)
+            .fetch_optional(connection)
+            .await?;
+    text.map(|text| from_json("review", &text)).transpose()
+}
+
 impl Store {
     /// What is known of a merge request.
     ///
@@ -176,7 +190,10 @@ impl Store {
                     .execute(&mut *connection)
                     .await?;
                 }
-                if let Some(evaluation) = &review.evaluation {
+                let before = read(connection, &repository, review.facts.number).await?;
+                if let Some(evaluation) = &review.evaluation
+                    && before.is_none_or(|before| !before.says_the_same_as(&review))
+                {
                     let record = Record::Reviewed {
                         merge_request: review.facts.number,
                         head: evaluation.head.clone(),

@@ -74,9 +74,6 @@ impl Store {
                     return Ok(());
                 }
                 let steps = run.steps.len();
-                for step in &run.steps {
-                    insert_step(connection, &run, step).await?;
-                }
                 let bare = Run {
                     steps: vec![],
                     ..run.clone()
@@ -95,6 +92,9 @@ impl Store {
                 .bind(to_json("run", &bare)?)
                 .execute(&mut *connection)
                 .await?;
+                for step in &run.steps {
+                    insert_step(connection, &run, step).await?;
+                }
                 let record = Record::RunMade {
                     run: run.id,
                     request: run.request,

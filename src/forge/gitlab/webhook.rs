@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::domain::secret::Secret;
-use crate::forge::WebhookError;
+use crate::forge::{Delivery, Webhook, WebhookError};
 
 pub use self::delivery::parse;
 
@@ -107,6 +107,10 @@ pub fn verify(
     if !secrets.signing_keys.is_empty() && headers.contains_key(SIGNATURE) {
         return verify_signature(headers, body, &secrets.signing_keys, now);
     }
+    verify_token(headers, secrets)
+}
+
+fn verify_token(headers: &HeaderMap, secrets: &WebhookSecrets) -> Result<(), WebhookError> {
     let token = one(headers, &TOKEN)?
         .filter(|_| !secrets.tokens.is_empty())
         .ok_or(WebhookError::Unsigned)?;
@@ -119,6 +123,29 @@ pub fn verify(
         Ok(())
     } else {
         Err(WebhookError::WrongSignature)
+    }
+}
+
+/// The webhooks of one project on GitLab.
+pub struct GitLabWebhook {
+    /// How calls prove where they come from.
+    pub secrets: WebhookSecrets,
+    /// The project's number: the secrets are for its deliveries alone.
+    pub project: u64,
+}
+
+impl Webhook for GitLabWebhook {
+    fn check_headers(&self, headers: &HeaderMap) -> Result<(), WebhookError> {
+        if !self.secrets.signing_keys.is_empty() && headers.contains_key(SIGNATURE) {
+            return Ok(());
+        }
+        // A plain token says all there is to know; the body adds nothing to it.
+        verify_token(headers, &self.secrets)
+    }
+
+    fn receive(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Delivery, WebhookError> {
+        verify(headers, body, &self.secrets, now)?;
+        parse(headers, body, self.project, now)
     }
 }
 

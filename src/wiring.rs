@@ -1,0 +1,273 @@
+//! From the configuration to a running Landfall: the one place that chooses adapters.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, AppError, Parts, Planners, Providers, Remedy, Repositories, Repository};
+use crate::clock::{Clock, Ids};
+use crate::config::{self, Config, ForgeKind};
+use crate::domain::ids::RepositoryId;
+use crate::domain::key::{Key, Outcome};
+use crate::domain::rules::ProviderKind;
+use crate::forge::gitlab::webhook::{GitLabWebhook, SecretsError, WebhookSecrets};
+use crate::forge::gitlab::{GIT_USERNAME, GitLab, GitLabOptions, GitLabOptionsError};
+use crate::forge::{Forge, Webhook};
+use crate::git::{LazyMirror, MirrorDefaults};
+use crate::http::Http;
+use crate::http_client::{self, HttpClientError, HttpClientOptions};
+use crate::provider::simulator::{Latency, Simulator, SimulatorError, SimulatorOptions};
+use crate::provider::{Planner, Provider};
+use crate::queue::Wake;
+use crate::store::{Lease, Store, StoreError, StoreOptions, Touch};
+use crate::worker::{Reconcile, ReconcileError, Worker, WorkerOptions};
+
+pub use crate::store::Mark;
+
+/// How long one fetch from a forge may take.
+const FETCH_TIME: Duration = Duration::from_secs(300);
+
+/// Why Landfall could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The make-believe cloud.
+    #[error(transparent)]
+    Simulator(#[from] SimulatorError),
+    /// A repository's settings.
+    #[error("repository {repository}: {problem}")]
+    Repository {
+        /// Which.
+        repository: RepositoryId,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// The address to listen on.
+    #[error("cannot listen on {address}: {source}; set http.listen to a free one")]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Landfall, put together and not yet at work.
+pub struct Landfall {
+    app: Arc<App>,
+    worker: Worker,
+    wake: Wake,
+    webhooks: BTreeMap<RepositoryId, Arc<dyn Webhook>>,
+    simulator: Simulator,
+}
+
+impl Landfall {
+    /// Puts everything together. Nobody is called: Landfall starts while its forge is down.
+    ///
+    /// # Errors
+    /// [`WiringError`], with the setting that is at fault.
+    pub async fn build(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        mark: Mark,
+    ) -> Result<Self, WiringError> {
+        let path = StoreOptions::path_of(&config.database.url)?;
+        let store = Store::open(StoreOptions {
+            path,
+            clock: clock.clone(),
+            mark,
+        })
+        .await?;
+        let simulator = Simulator::open(SimulatorOptions {
+            file: config.simulator.file.clone(),
+            clock: clock.clone(),
+            latency: Latency::default(),
+        })
+        .await?;
+        let mut repositories = BTreeMap::new();
+        let mut webhooks = BTreeMap::new();
+        for settings in &config.repositories {
+            store
+                .register(&settings.id, settings.url.as_str(), settings.project)
+                .await?;
+            let (repository, webhook) = repository(settings, config, &clock)?;
+            repositories.insert(settings.id.clone(), Arc::new(repository));
+            webhooks.insert(settings.id.clone(), webhook);
+        }
+        let planner: Arc<dyn Planner> = Arc::new(simulator.planner());
+        let provider: Arc<dyn Provider> = Arc::new(simulator.provider());
+        let planners: Planners = Arc::new([(ProviderKind::Simulator, planner)].into());
+        let providers: Providers = Arc::new([(ProviderKind::Simulator, provider)].into());
+        let repositories: Repositories = Arc::new(repositories);
+        let wake = Wake::default();
+        let app = Arc::new(App::new(Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            ids,
+            repositories,
+            planners,
+            providers,
+        }));
+        let options = WorkerOptions {
+            name: format!("process-{}", std::process::id()),
+            concurrency: config.worker.concurrency,
+            ..WorkerOptions::default()
+        };
+        let handler = Arc::new(Handler { app: app.clone() });
+        let worker = Worker::new(store, wake.clone(), clock, handler, options);
+        Ok(Self {
+            app,
+            worker,
+            wake,
+            webhooks,
+            simulator,
+        })
+    }
+
+    /// The use cases.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The make-believe cloud, for whoever looks into it or orders trouble.
+    #[must_use]
+    pub fn simulator(&self) -> &Simulator {
+        &self.simulator
+    }
+
+    /// Receives webhooks and works, until `shutdown`.
+    ///
+    /// # Errors
+    /// The store's: the first sweeps could not be asked for.
+    pub async fn run(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), WiringError> {
+        let sweeps: Vec<Touch> = self
+            .webhooks
+            .keys()
+            .map(|repository| {
+                Touch::fact(Key::Sweep {
+                    repository: repository.clone(),
+                })
+            })
+            .collect();
+        self.app.store().touch(&sweeps).await?;
+        let wake = self.wake.clone();
+        let router = Http::new(
+            self.app.clone(),
+            self.webhooks.clone(),
+            Arc::new(move || wake.hint()),
+        )
+        .router();
+        let stop = shutdown.clone();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        let (served, ()) = tokio::join!(serving.into_future(), self.worker.run(shutdown));
+        if let Err(error) = served {
+            tracing::error!(%error, "the listener ended");
+        }
+        Ok(())
+    }
+
+    /// Closes the database. Nothing can be asked of it afterwards.
+    pub async fn close(self) {
+        self.app.store().close().await;
+    }
+}
+
+/// Listens on an address.
+///
+/// # Errors
+/// [`WiringError::Listen`].
+pub async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, WiringError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| WiringError::Listen { address, source })
+}
+
+/// Lets the worker call the use cases, and translates what they say about errors.
+struct Handler {
+    app: Arc<App>,
+}
+
+#[async_trait]
+impl Reconcile for Handler {
+    async fn reconcile(&self, lease: &Lease) -> Result<Outcome, ReconcileError> {
+        self.app.reconcile(lease).await.map_err(|error| {
+            let reason = error.to_string();
+            match (error.remedy(), error) {
+                (_, AppError::Store(error)) => error.into(),
+                (Remedy::Wait(until), _) => ReconcileError::Unavailable {
+                    reason,
+                    until: Some(until),
+                },
+                (Remedy::Persist, _) => ReconcileError::Unavailable { reason, until: None },
+                (Remedy::Retry, _) => ReconcileError::Fault { reason },
+            }
+        })
+    }
+}
+
+fn repository(
+    settings: &config::Repository,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Repository, Arc<dyn Webhook>), WiringError> {
+    let wrong = |problem: String| WiringError::Repository {
+        repository: settings.id.clone(),
+        problem,
+    };
+    let options = HttpClientOptions {
+        ca_file: settings.ca_file.clone(),
+        proxy: settings.proxy.clone(),
+    };
+    let client = http_client::build(&options).map_err(|error: HttpClientError| wrong(error.to_string()))?;
+    let (forge, webhook): (Arc<dyn Forge>, Arc<dyn Webhook>) = match settings.forge {
+        ForgeKind::GitLab => {
+            let gitlab = GitLab::new(GitLabOptions {
+                base_url: settings.url.clone(),
+                project: settings.project,
+                token: settings.token.clone(),
+                client: client.clone(),
+                clock: clock.clone(),
+            })
+            .map_err(|error: GitLabOptionsError| wrong(error.to_string()))?;
+            let secrets = WebhookSecrets::new(&settings.secret_tokens, &settings.signing_tokens)
+                .map_err(|error: SecretsError| wrong(error.to_string()))?;
+            (
+                Arc::new(gitlab),
+                Arc::new(GitLabWebhook {
+                    secrets,
+                    project: settings.project,
+                }),
+            )
+        }
+    };
+    let directory: PathBuf = config.mirror.directory.join(settings.id.as_str());
+    let mirror = LazyMirror::new(MirrorDefaults {
+        directory,
+        username: GIT_USERNAME.into(),
+        token: settings.token.clone(),
+        client,
+        fetch_limit: config.mirror.fetch_limit,
+        fetch_time: FETCH_TIME,
+    });
+    let repository = Repository {
+        id: settings.id.clone(),
+        target_branch: settings.target_branch.clone(),
+        forge,
+        forge_url: settings.url.clone(),
+        mirror,
+        settling: SignedDuration::try_from(settings.settling).unwrap_or(SignedDuration::MAX),
+        attribution_grace: settings.attribution_grace,
+        sweep_every: settings.sweep_every,
+    };
+    Ok((repository, webhook))
+}
