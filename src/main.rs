@@ -1,2 +1,7 @@
-//! landfall
-fn main() {}
+//! The command line of Landfall.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    landfall::cli::main()
+}
