@@ -161,15 +161,12 @@ impl Landfall {
             .collect();
         self.app.store().touch(&sweeps).await?;
         let wake = self.wake.clone();
-        let router = Http::new(
+        let http = Http::new(
             self.app.clone(),
             self.webhooks.clone(),
             Arc::new(move || wake.hint()),
-        )
-        .router();
-        let stop = shutdown.clone();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        let (served, ()) = tokio::join!(serving.into_future(), self.worker.run(shutdown));
+        );
+        let (served, ()) = tokio::join!(http.serve(listener, shutdown.clone()), self.worker.run(shutdown));
         if let Err(error) = served {
             tracing::error!(%error, "the listener ended");
         }

@@ -6,7 +6,7 @@ use crate::domain::command::{Command, parse};
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::report::CommandAnswer;
 use crate::forge::{AccessLevel, Note};
-use crate::store::{Lease, ObeyedNote, Store};
+use crate::store::{Lease, ObeyedNote, ReadNotes, Store};
 
 use super::{AppError, Repository};
 
@@ -64,7 +64,17 @@ pub(super) async fn obey(
         });
     }
     store
-        .obey(lease, &repository.id, number, due, now_obeyed, retry, now)
+        .obey(
+            lease,
+            &repository.id,
+            number,
+            ReadNotes {
+                due,
+                obeyed: now_obeyed,
+                retry,
+            },
+            now,
+        )
         .await?;
     Ok(plan)
 }

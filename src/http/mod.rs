@@ -9,7 +9,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::domain::ids::RepositoryId;
@@ -44,8 +46,18 @@ impl Http {
         }
     }
 
+    /// Answers until `shutdown`; what is being answered then is answered to the end.
+    ///
+    /// # Errors
+    /// The listener's.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
+        axum::serve(listener, self.router())
+            .with_graceful_shutdown(shutdown.cancelled_owned())
+            .await
+    }
+
     /// The routes: who may use each is said in its own words.
-    pub fn router(self) -> Router {
+    fn router(self) -> Router {
         Router::new()
             // Whoever holds the repository's webhook secret.
             .route("/webhooks/{repository}", post(webhook::receive))

@@ -23,18 +23,20 @@ mod keys;
 mod migrations;
 mod reports;
 mod repositories;
+mod requests;
 mod reviews;
 mod runs;
 mod values;
 mod writer;
 
-pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Desired, Holding};
+pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Holding};
 pub use deliveries::{DeliveryRecord, Recorded};
 pub use error::StoreError;
 pub use keys::{Cause, DeadKey, Finished, Lease, PendingKey, Touch};
 pub use reports::OwnNote;
 pub use repositories::RepositoryState;
-pub use reviews::{ObeyedNote, Push};
+pub use requests::Desired;
+pub use reviews::{ObeyedNote, Push, ReadNotes};
 pub use runs::WaitingStep;
 
 use writer::{Work, Writer};

@@ -43,7 +43,7 @@ impl Store {
             return Ok(None);
         };
         Ok(Some(OwnNote {
-            number: number.map(|number| from_integer(number)).transpose()?,
+            number: number.map(from_integer).transpose()?,
             digest: digest.map(|text| parse("digest", &text)).transpose()?,
             at: at.map(from_micros).transpose()?,
         }))
@@ -104,7 +104,7 @@ impl Store {
                 .bind(repository.as_str())
                 .bind(subject)
                 .bind(marker)
-                .bind(note.number.map(|number| to_integer(number)).transpose()?)
+                .bind(note.number.map(to_integer).transpose()?)
                 .bind(note.digest.as_ref().map(Digest::as_str))
                 .bind(note.at.map(to_micros))
                 .execute(connection)

@@ -41,6 +41,17 @@ pub struct ObeyedNote {
     pub answer: Option<CommandAnswer>,
 }
 
+/// What the notes of a merge request came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadNotes {
+    /// How many deliveries had told of notes before they were read.
+    pub due: u64,
+    /// The notes that are obeyed now.
+    pub obeyed: Vec<ObeyedNote>,
+    /// Whether somebody asks for another run of what failed.
+    pub retry: bool,
+}
+
 /// Writes a review and touches its report; for use inside other intents.
 pub(in crate::store) async fn put(
     connection: &mut SqliteConnection,
@@ -340,8 +351,7 @@ impl Store {
             .collect()
     }
 
-    /// Records that notes were read and which of them are obeyed, each once; `retry` asks for another run of what
-    /// failed in this merge request.
+    /// Records that notes were read and which of them are obeyed, each once.
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
@@ -350,17 +360,16 @@ impl Store {
         lease: &Lease,
         repository: &RepositoryId,
         number: MergeRequestNumber,
-        due: u64,
-        notes: Vec<ObeyedNote>,
-        retry: bool,
+        read: ReadNotes,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (lease, repository) = (lease.clone(), repository.clone());
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
+                let ReadNotes { due, obeyed, retry } = read;
                 let merge_request = to_integer(number.0)?;
-                for note in notes {
+                for note in obeyed {
                     sqlx::query(
                         "INSERT INTO commands (repository, number, note, user_id, at, approves, answer)
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",

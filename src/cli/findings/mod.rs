@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use crate::domain::finding::{Finding, Severity};
 
-mod gitlab;
+mod code_quality;
 mod sarif;
 mod text;
 
@@ -63,7 +63,7 @@ pub fn print<'a>(
         Format::Text => return text::print(look, findings, files, source, out),
         Format::Json => serde_json::to_writer(&mut *out, &serde_json::json!({ "findings": findings }))?,
         Format::Sarif => serde_json::to_writer(&mut *out, &sarif::report(findings))?,
-        Format::Gitlab => serde_json::to_writer(&mut *out, &gitlab::report(findings))?,
+        Format::Gitlab => serde_json::to_writer(&mut *out, &code_quality::report(findings))?,
     }
     writeln!(out)?;
     Ok(())
