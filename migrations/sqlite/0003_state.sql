@@ -21,6 +21,7 @@ CREATE TABLE reviews (
     repository   TEXT    NOT NULL,
     number       INTEGER NOT NULL,
     open         INTEGER NOT NULL,
+    held         INTEGER NOT NULL,            -- landed, and not accepted
     review       TEXT    NOT NULL,
     shown_digest TEXT,                        -- what the comment shows
     shown_at     INTEGER,                     -- since when, by the forge's clock
@@ -29,6 +30,7 @@ CREATE TABLE reviews (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX reviews_open ON reviews (repository, number) WHERE open = 1;
+CREATE INDEX reviews_held ON reviews (repository, number) WHERE held = 1;
 
 -- Every evaluation that could be signed, as it was shown.
 CREATE TABLE evaluations (

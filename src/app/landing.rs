@@ -11,13 +11,16 @@ use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
 use crate::domain::key::Outcome;
 use crate::domain::landing::{Group, HeldBecause, Landed, Merged, group, landed, matches};
 use crate::domain::merge_request::{MergeRequest, MergeRequestState};
-use crate::domain::review::{Evaluation, Review};
+use crate::domain::review::{self, Evaluation, Review};
 use crate::domain::signoff::{SignedOff, Verdict};
 use crate::domain::tree::Tree;
 use crate::domain::yaml;
 use crate::git::{Commit, GitError};
 use crate::store::{Acceptance, AcceptedFiles, Holding, Lease, RepositoryState, Store};
 
+use super::evaluate::evaluate;
+use super::release::release;
+use super::review::trees;
 use super::{AppError, Repository, evidence};
 
 /// How far back the forge is asked for merges that its own clock may have put before the last landing.
@@ -34,6 +37,7 @@ pub(super) struct Lander {
 /// What a group of commits did, and what is known of it.
 struct Arrival<'a> {
     repository: &'a Repository,
+    parent: &'a CommitId,
     last: &'a CommitId,
     before: Tree,
     after: Tree,
@@ -52,7 +56,7 @@ impl Lander {
         repository: &Repository,
     ) -> Result<Outcome, AppError> {
         let state = self.store.repository(&repository.id).await?;
-        let Some(examined) = state.examined.clone().filter(|_| state.suspended.is_none()) else {
+        let Some(examined) = state.examined.clone() else {
             return Ok(Outcome::Done);
         };
         let head = repository
@@ -61,7 +65,8 @@ impl Lander {
             .fetch(&repository.target_branch, &[])
             .await?
             .target;
-        if head == examined {
+        if head == examined && state.suspended.is_none() {
+            release(&self.store, lease, repository, &head, self.clock.now()).await?;
             return Ok(Outcome::Done);
         }
         let history = match repository
@@ -70,7 +75,15 @@ impl Lander {
             .first_parent_history(&examined, &head)
             .await
         {
-            Ok(history) => history,
+            Ok(history) => {
+                if state.suspended.is_some() {
+                    self.store
+                        .resume(lease, &repository.id, &head, self.clock.now())
+                        .await?;
+                }
+                history
+            }
+            Err(GitError::NotADescendant { .. }) if state.suspended.is_some() => return Ok(Outcome::Done),
             Err(GitError::NotADescendant { .. }) => {
                 self.store
                     .suspend(lease, &repository.id, &examined, &head, self.clock.now())
@@ -95,7 +108,7 @@ impl Lander {
             self.land(lease, repository, &parent, &group, &merged).await?;
             parent = last;
         }
-        // Somebody may have pushed meanwhile.
+        release(&self.store, lease, repository, &parent, self.clock.now()).await?;
         Ok(Outcome::Done)
     }
 
@@ -201,6 +214,7 @@ impl Lander {
         let landed = landed(&before, &after, &accepted.blobs());
         let arrival = Arrival {
             repository,
+            parent,
             last,
             before,
             after,
@@ -232,6 +246,11 @@ impl Lander {
         if arrival.landed.is_empty() {
             return self.pass(lease, arrival, Some(review)).await;
         }
+        if matches!(review.landed, Some(review::Landed::Accepted { .. })) {
+            // Its sign-off is used up: what comes under its name again, nobody signed.
+            return self.hold(lease, arrival, None, HeldBecause::DirectPush).await;
+        }
+        self.look_again(arrival, &mut review).await?;
         let Some(evaluation) = review.evaluation.clone() else {
             let missing = vec!["it was merged before Landfall had looked at it".to_owned()];
             return self
@@ -252,6 +271,37 @@ impl Lander {
             Ok(signed) => self.accept(lease, arrival, review, &evaluation, &signed).await,
             Err(because) => self.hold(lease, arrival, Some(review), because).await,
         }
+    }
+
+    /// Works out anew what a merge request does whose last push nobody had looked at before it was merged. A push that
+    /// changed nothing keeps the plan.
+    async fn look_again(&self, arrival: &Arrival<'_>, review: &mut Review) -> Result<(), AppError> {
+        let (repository, number) = (arrival.repository, review.facts.number);
+        let Some(head) = review.facts.head.clone() else {
+            return Ok(());
+        };
+        let Some(before) = review
+            .evaluation
+            .clone()
+            .filter(|evaluation| evaluation.head != head)
+        else {
+            return Ok(());
+        };
+        let mirror = repository.mirror().await?;
+        let fetched = mirror.fetch(&repository.target_branch, &[number]).await?;
+        if fetched.heads.get(&number) != Some(&head) {
+            return Ok(());
+        }
+        let (trees, emails) = trees(repository, arrival.parent, &head).await?;
+        let mut evaluation = evaluate(repository, &arrival.accepted, &trees).await?;
+        let pushes = evidence::known_pushes(&self.store, repository, &review.facts).await?;
+        let newest = Some((&head, evaluation.signature(), emails));
+        review.versions = evidence::versions(repository, number, &review.versions, newest, &pushes).await?;
+        if evaluation.signature() == before.signature() && evaluation.requests == before.requests {
+            evaluation.planning = before.planning;
+        }
+        review.evaluation = Some(evaluation);
+        Ok(())
     }
 
     /// The gate, asked about what has landed, under the rules accepted just before and with the roles of now.
@@ -298,21 +348,12 @@ impl Lander {
         evaluation: &Evaluation,
         signed: &SignedOff,
     ) -> Result<(), AppError> {
-        let mut contents: BTreeMap<BlobId, Vec<u8>> = BTreeMap::new();
-        for blob in evaluation.transitions.iter().filter_map(|t| t.to.as_ref()) {
-            let bytes = arrival
-                .repository
-                .mirror()
-                .await?
-                .blob(blob, yaml::LARGEST_FILE)
-                .await?;
-            let bytes = bytes.ok_or_else(|| AppError::Inconsistent(format!("blob {blob} is too large")))?;
-            contents.insert(blob.clone(), bytes);
-        }
+        let contents = contents(arrival.repository, evaluation).await?;
         let acceptance = Acceptance {
             review,
             evaluation: evaluation.clone(),
             commit: arrival.last.clone(),
+            is_landing: true,
             contents,
         };
         Ok(self
@@ -372,4 +413,18 @@ fn promise(facts: &MergeRequest) -> Merged {
         squash_commit: facts.squash_commit.clone(),
         head: facts.head.clone(),
     }
+}
+
+/// The bytes of every blob that an evaluation leads to.
+pub(super) async fn contents(
+    repository: &Repository,
+    evaluation: &Evaluation,
+) -> Result<BTreeMap<BlobId, Vec<u8>>, AppError> {
+    let mut contents = BTreeMap::new();
+    for blob in evaluation.transitions.iter().filter_map(|t| t.to.as_ref()) {
+        let bytes = repository.mirror().await?.blob(blob, yaml::LARGEST_FILE).await?;
+        let bytes = bytes.ok_or_else(|| AppError::Inconsistent(format!("blob {blob} is too large")))?;
+        contents.insert(blob.clone(), bytes);
+    }
+    Ok(contents)
 }

@@ -25,6 +25,7 @@ mod landing;
 mod notes;
 mod plans;
 mod poll;
+mod release;
 mod report;
 mod request;
 mod review;

@@ -245,7 +245,7 @@ impl Reviewer {
 }
 
 /// The trees of a merge request, and the e-mail addresses of its commits.
-async fn trees(
+pub(super) async fn trees(
     repository: &Repository,
     target: &CommitId,
     head: &CommitId,

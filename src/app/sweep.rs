@@ -33,7 +33,8 @@ impl Sweeper {
             .forge
             .open_merge_requests(&repository.target_branch)
             .await?;
-        let known = self.store.open_reviews(id).await?;
+        let mut known = self.store.open_reviews(id).await?;
+        known.extend(self.store.held_reviews(id).await?);
         let numbers: BTreeSet<_> = listed
             .iter()
             .map(|facts| facts.number)

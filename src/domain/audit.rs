@@ -88,6 +88,11 @@ pub enum Record {
         /// The head that does not descend from it.
         head: CommitId,
     },
+    /// Landings are looked at again, since history is as it was.
+    Resumed {
+        /// The head that descends from the last examined commit.
+        head: CommitId,
+    },
     /// A run was made.
     RunMade {
         /// The run.

@@ -230,6 +230,13 @@ impl Report {
         let head = review.facts.head.clone()?;
         let standing = standing(review, &runs, held, target_branch);
         let evaluation = review.evaluation.as_ref();
+        // What landed otherwise than it was shown cannot be signed by what was shown.
+        let can_be_signed = match &standing {
+            Standing::Held(because) => because
+                .iter()
+                .all(|b| matches!(b, HeldBecause::NotSignedOff { .. })),
+            _ => true,
+        };
         Some(Self {
             standing,
             head,
@@ -237,7 +244,7 @@ impl Report {
             changes: evaluation.map(|e| e.changes.clone()).unwrap_or_default(),
             findings: evaluation.map(|e| e.findings.clone()).unwrap_or_default(),
             plan: evaluation.and_then(|e| e.plan().cloned()),
-            digest: evaluation.and_then(Evaluation::digest),
+            digest: evaluation.and_then(Evaluation::digest).filter(|_| can_be_signed),
             providers: evaluation.map(|e| e.providers.clone()).unwrap_or_default(),
             base_differs: evaluation.is_some_and(|e| e.base_differs),
             runs,

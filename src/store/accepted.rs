@@ -68,6 +68,8 @@ pub struct Acceptance {
     pub evaluation: Evaluation,
     /// The commit of the target branch.
     pub commit: CommitId,
+    /// Whether this is a landing; otherwise what was held is released, and history was looked at already.
+    pub is_landing: bool,
     /// The bytes of every blob that a transition leads to.
     pub contents: BTreeMap<BlobId, Vec<u8>>,
 }
@@ -144,6 +146,7 @@ impl Store {
                     review,
                     evaluation,
                     commit,
+                    is_landing,
                     contents,
                 } = acceptance;
                 let number = review.facts.number;
@@ -179,7 +182,9 @@ impl Store {
                     transitions: evaluation.transitions.clone(),
                 };
                 audit::append(connection, &id, &record, now).await?;
-                repositories::examined(connection, &id, &commit, review.facts.merged_at).await?;
+                if is_landing {
+                    repositories::examined(connection, &id, &commit, review.facts.merged_at).await?;
+                }
                 let landed = Some(review::Landed::Accepted { commit });
                 reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
                 touch_open_reviews(connection, &id, &evaluation.transitions, number, now).await

@@ -177,6 +177,31 @@ impl Store {
         .await
     }
 
+    /// Looks at landings again: the target branch holds its old history again.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn resume(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        head: &CommitId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, id, head) = (lease.clone(), repository.clone(), head.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                sqlx::query("UPDATE repositories SET suspended = NULL WHERE id = ?1")
+                    .bind(id.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+                audit::append(connection, &id, &Record::Resumed { head }, now).await
+            })
+        })
+        .await
+    }
+
     /// Goes past commits that changed nothing that Landfall looks after.
     ///
     /// # Errors

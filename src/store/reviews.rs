@@ -9,7 +9,7 @@ use crate::domain::ids::{MergeRequestNumber, NoteId, RepositoryId, UserId};
 use crate::domain::key::{Key, ReportSubject};
 use crate::domain::merge_request::User;
 use crate::domain::report::CommandAnswer;
-use crate::domain::review::{Review, Shown};
+use crate::domain::review::{Landed, Review, Shown};
 use crate::domain::signoff::Approval;
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_json, from_micros, parse, to_integer, to_json, to_micros};
@@ -61,12 +61,14 @@ pub(in crate::store) async fn put(
 ) -> Result<(), StoreError> {
     let number = review.facts.number;
     sqlx::query(
-        "INSERT INTO reviews (repository, number, open, review) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (repository, number) DO UPDATE SET open = excluded.open, review = excluded.review",
+        "INSERT INTO reviews (repository, number, open, held, review) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (repository, number) DO UPDATE SET
+           open = excluded.open, held = excluded.held, review = excluded.review",
     )
     .bind(repository.as_str())
     .bind(to_integer(number.0)?)
     .bind(review.is_open())
+    .bind(matches!(review.landed, Some(Landed::Held { .. })))
     .bind(to_json("review", review)?)
     .execute(&mut *connection)
     .await?;
@@ -164,6 +166,20 @@ impl Store {
         rows.iter().map(|text| from_json("review", text)).collect()
     }
 
+    /// Every merge request that landed and is held.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn held_reviews(&self, repository: &RepositoryId) -> Result<Vec<Review>, StoreError> {
+        let rows: Vec<String> = sqlx::query_scalar(
+            "SELECT review FROM reviews WHERE repository = ?1 AND held = 1 ORDER BY number",
+        )
+        .bind(repository.as_str())
+        .fetch_all(self.readers())
+        .await?;
+        rows.iter().map(|text| from_json("review", text)).collect()
+    }
+
     /// Records what a review came to, and touches its report.
     ///
     /// # Errors
@@ -179,6 +195,12 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
+                let before = read(connection, &repository, review.facts.number).await?;
+                let news = before.as_ref().is_none_or(|before| !before.says_the_same_as(&review));
+                // What has landed meanwhile was judged as it was.
+                if before.is_some_and(|before| before.landed.is_some()) {
+                    return Ok(());
+                }
                 let digest = review.evaluation.as_ref().and_then(|e| e.digest());
                 let last: Option<String> = sqlx::query_scalar(
                     "SELECT digest FROM evaluations WHERE repository = ?1 AND number = ?2 ORDER BY id DESC LIMIT 1",
@@ -201,9 +223,8 @@ impl Store {
                     .execute(&mut *connection)
                     .await?;
                 }
-                let before = read(connection, &repository, review.facts.number).await?;
                 if let Some(evaluation) = &review.evaluation
-                    && before.is_none_or(|before| !before.says_the_same_as(&review))
+                    && news
                 {
                     let record = Record::Reviewed {
                         merge_request: review.facts.number,
@@ -235,6 +256,13 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
+                let review = match read(connection, &repository, review.facts.number).await? {
+                    Some(known) => Review {
+                        facts: review.facts,
+                        ..known
+                    },
+                    None => review,
+                };
                 put(connection, &repository, &review, now).await?;
                 keys::touch(connection, &Touch::fact(Key::Landing { repository }), now).await
             })
@@ -311,7 +339,7 @@ impl Store {
         from_integer(due.unwrap_or_default())
     }
 
-    /// Says of every open merge request that its notes are to be read.
+    /// Says of every merge request that is open or held that its notes are to be read.
     ///
     /// # Errors
     /// Those of the database.
@@ -320,7 +348,7 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 sqlx::query(
-                    "UPDATE reviews SET notes_due = 1 WHERE repository = ?1 AND open = 1 AND notes_due = 0",
+                    "UPDATE reviews SET notes_due = 1 WHERE repository = ?1 AND (open = 1 OR held = 1) AND notes_due = 0",
                 )
                 .bind(repository.as_str())
                 .execute(connection)
