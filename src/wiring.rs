@@ -206,6 +206,10 @@ impl Reconcile for Handler {
                     until: Some(until),
                 },
                 (Remedy::Persist, _) => ReconcileError::Unavailable { reason, until: None },
+                // Everything else heals by the sweep, so the sweep never dies.
+                (Remedy::Retry, _) if matches!(lease.key, Key::Sweep { .. }) => {
+                    ReconcileError::Unavailable { reason, until: None }
+                }
                 (Remedy::Retry, _) => ReconcileError::Fault { reason },
             }
         })
@@ -262,8 +266,9 @@ fn repository(
         forge,
         forge_url: settings.url.clone(),
         mirror,
+        own_user: tokio::sync::OnceCell::new(),
         settling: SignedDuration::try_from(settings.settling).unwrap_or(SignedDuration::MAX),
-        attribution_grace: settings.attribution_grace,
+        forge_lag: settings.forge_lag,
         sweep_every: settings.sweep_every,
     };
     Ok((repository, webhook))

@@ -25,11 +25,13 @@ CREATE TABLE reviews (
     review       TEXT    NOT NULL,
     shown_digest TEXT,                        -- what the comment shows
     shown_at     INTEGER,                     -- since when, by the forge's clock
+    adrift       INTEGER NOT NULL,            -- merged, and not yet found on the target branch
     notes_due    INTEGER NOT NULL DEFAULT 0,  -- somebody wrote a note that was not read yet
     PRIMARY KEY (repository, number)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX reviews_open ON reviews (repository, number) WHERE open = 1;
+CREATE INDEX reviews_adrift ON reviews (repository, number) WHERE adrift = 1;
 CREATE INDEX reviews_held ON reviews (repository, number) WHERE held = 1;
 
 -- Every evaluation that could be signed, as it was shown.
@@ -54,6 +56,8 @@ CREATE TABLE pushes (
     at         INTEGER NOT NULL,
     PRIMARY KEY (repository, branch, after, user_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX pushes_by_commit ON pushes (repository, after);
 
 -- Notes that were obeyed: each once.
 CREATE TABLE commands (
@@ -100,7 +104,8 @@ CREATE TABLE requests (
     repository    TEXT    NOT NULL,
     request       TEXT    NOT NULL,           -- its key
     generation    INTEGER NOT NULL,
-    content       TEXT,                       -- the request; nothing once it is deleted
+    content       TEXT    NOT NULL,           -- the request as it was last accepted
+    deleted       INTEGER NOT NULL DEFAULT 0, -- it is accepted no more
     sign_off      TEXT,                       -- the digest; nothing where it was adopted by hand
     signed_plan   TEXT    NOT NULL,
     merge_request INTEGER,

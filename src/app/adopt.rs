@@ -9,7 +9,7 @@ use crate::domain::finding::{Finding, any_error};
 use crate::domain::ids::CommitId;
 use crate::domain::request::Contents;
 use crate::domain::request::check::check_tree;
-use crate::domain::tree::is_governed;
+use crate::domain::tree::{Entry, Mode, is_governed};
 use crate::domain::yaml::LARGEST_FILE;
 use crate::store::{Adoption, Store};
 
@@ -50,7 +50,8 @@ pub async fn adopt(
     }
     let tree = mirror.tree(commit).await?;
     let mut contents = Contents::new();
-    for entry in tree.entries.values() {
+    let plain = |entry: &&Entry| matches!(entry.mode, Mode::File | Mode::Executable);
+    for entry in tree.entries.values().filter(plain) {
         if let Some(bytes) = mirror.blob(&entry.blob, LARGEST_FILE).await? {
             contents.insert(entry.blob.clone(), bytes);
         }

@@ -9,9 +9,9 @@ use crate::domain::request::Request;
 use crate::domain::request::check::{ChangedFile, check_file, check_together, key_of};
 use crate::domain::review::{Evaluation, Planning};
 use crate::domain::rules::check::check_rules;
-use crate::domain::rules::{ProviderKind, Rules};
+use crate::domain::rules::{Environment, Rules};
 use crate::domain::transition::{ChangeKind, Subject, Transition};
-use crate::domain::tree::{RULES_PATH, Role, Tree, role};
+use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
 use crate::domain::yaml;
 use crate::store::AcceptedFiles;
 
@@ -78,8 +78,9 @@ pub(super) async fn evaluate(
         let change = match role(path) {
             Role::Other => continue,
             Role::Rules => {
+                findings.extend(check_rules_file(trees, file));
                 if path == RULES_PATH {
-                    findings.extend(check_new_rules(file));
+                    findings.extend(check_new_rules(file, accepted));
                 }
                 kind_of(from.as_ref(), to.as_ref()).map(|kind| (Subject::Rules, kind, None))
             }
@@ -127,10 +128,14 @@ pub(super) async fn evaluate(
             to,
         });
     }
+    if accepted.rules.is_none() {
+        // Teams and environments that nobody could define yet are not the author's to answer for.
+        findings.retain(|f| !matches!(f.code, Code::WrongTeam | Code::UnknownEnvironment));
+    }
     findings.extend(clashes(accepted, trees, &requests, &transitions));
     findings.sort();
     findings.dedup();
-    let providers = providers(rules, &changes);
+    let environments = environments(rules, &changes);
     Ok(Evaluation {
         head: trees.head_commit.clone(),
         rules: accepted.rules.as_ref().map(|(blob, _)| blob.clone()),
@@ -139,7 +144,7 @@ pub(super) async fn evaluate(
         requests,
         findings,
         base_differs,
-        providers,
+        environments,
         planning: Planning::None,
     })
 }
@@ -162,7 +167,7 @@ async fn read<'a>(
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
         let bytes = match head.entries.get(*path) {
-            Some(entry) if entry.mode != crate::domain::tree::Mode::Submodule => {
+            Some(entry) if !matches!(entry.mode, Mode::Submodule | Mode::Unreadable) => {
                 repository
                     .mirror()
                     .await?
@@ -218,16 +223,21 @@ fn check_request(
             .bytes
             .as_deref()
             .and_then(key_of)
-            .and_then(|key| accepted.request(&key)),
+            .and_then(|key| accepted.request(&key))
+            .or_else(|| accepted.files.get(file.path).and_then(|f| f.request.as_ref())),
     };
     let (request, found) = check_file(rules, &changed);
     findings.extend(found);
     request
 }
 
-fn check_new_rules(file: &Changed<'_>) -> Vec<Finding> {
+fn check_new_rules(file: &Changed<'_>, accepted: &AcceptedFiles) -> Vec<Finding> {
     match &file.bytes {
-        Some(bytes) => check_rules(bytes).1,
+        Some(bytes) => {
+            let (rules, mut findings) = check_rules(bytes);
+            findings.extend(rules.iter().flat_map(|rules| moved_environments(accepted, rules)));
+            findings
+        }
         None => vec![Finding::error(
             Code::NoRules,
             Place::start_of(RULES_PATH),
@@ -235,6 +245,20 @@ fn check_new_rules(file: &Changed<'_>) -> Vec<Finding> {
             "Keep landfall.yaml, below 256 KiB.",
         )],
     }
+}
+
+/// A file of the rules must be one that can be read and kept.
+fn check_rules_file(trees: &Trees, file: &Changed<'_>) -> Option<Finding> {
+    let entry = trees.head.entries.get(file.path)?;
+    if !matches!(entry.mode, Mode::File | Mode::Executable) {
+        return Some(Finding::error(
+            Code::NotAPlainFile,
+            Place::start_of(file.path),
+            "Rules, policies and modules are plain files, and this is a link, a submodule or a name that cannot be read.",
+            "Put a plain file in its place.",
+        ));
+    }
+    file.bytes.is_none().then(|| yaml::too_large(file.path))
 }
 
 /// Kinds of change that the flow does not carry yet: said, never dropped.
@@ -287,13 +311,37 @@ fn clashes(
         .collect()
 }
 
-fn providers(rules: &Rules, changes: &[ReportedChange]) -> BTreeMap<EnvironmentName, ProviderKind> {
+/// Environments that requests live in, and that new rules would change or drop.
+fn moved_environments(accepted: &AcceptedFiles, rules: &Rules) -> Vec<Finding> {
+    let Some((_, before)) = &accepted.rules else {
+        return vec![];
+    };
+    let used: BTreeSet<&EnvironmentName> = accepted
+        .files
+        .values()
+        .filter_map(|file| file.request.as_ref())
+        .map(|r| &r.environment)
+        .collect();
+    used.into_iter()
+        .filter(|name| before.environments.get(name) != rules.environments.get(name))
+        .map(|name| {
+            Finding::error(
+                Code::ImmutableField,
+                Place::start_of(RULES_PATH),
+                format!("The environment {name} has requests in it, so it can neither change nor go."),
+                "Leave it as it is, and define another one beside it.",
+            )
+        })
+        .collect()
+}
+
+fn environments(rules: &Rules, changes: &[ReportedChange]) -> BTreeMap<EnvironmentName, Environment> {
     changes
         .iter()
         .filter_map(|change| {
             let name = change.environment.clone()?;
-            let provider = rules.environments.get(&name)?.provider;
-            Some((name, provider))
+            let environment = rules.environments.get(&name)?.clone();
+            Some((name, environment))
         })
         .collect()
 }

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-use crate::domain::ids::{CommitId, Digest, MergeRequestNumber, UserId};
+use crate::domain::ids::{CommitId, Digest, UserId};
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::review::{Evaluation, Judged, KnownVersion, Review, Shown};
 use crate::domain::rules::Rules;
 use crate::domain::signoff::{
     Approval, Evidence, Missing, Pusher, RoleNow, SignedOff, Verdict, VersionSeen, decide,
 };
-use crate::forge::{AccessLevel, ForgeApproval};
+use crate::forge::{AccessLevel, ForgeApproval, ForgeError, Version};
 
 use crate::store::Store;
 
@@ -28,65 +28,95 @@ pub(super) struct Judgement {
     pub(super) approvals: Vec<Approval>,
 }
 
-/// Brings the versions of a merge request up to date with the forge's list. The newest one is what `evaluation` was
-/// made of; one that came and went unseen counts as a change.
+/// The newest version of a merge request, as it was looked at.
+pub(super) struct Newest<'a> {
+    /// Its head.
+    pub(super) head: &'a CommitId,
+    /// What it asks for.
+    pub(super) signature: Digest,
+    /// What it brings.
+    pub(super) brought: &'a Brought,
+}
+
+/// Who had a hand in the commits that a merge request brings.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Brought {
+    /// The commits.
+    pub(super) commits: BTreeSet<CommitId>,
+    /// E-mail addresses of their authors and committers.
+    pub(super) emails: BTreeSet<String>,
+}
+
+/// Brings the versions of a merge request up to date with the forge's list. One that came and went unseen counts as a
+/// change; so does a head that the list does not have yet.
 pub(super) async fn versions(
+    store: &Store,
     repository: &Repository,
-    number: MergeRequestNumber,
+    facts: &MergeRequest,
     known: &[KnownVersion],
-    newest: Option<(&CommitId, Digest, BTreeSet<String>)>,
-    pushes: &[(UserId, CommitId)],
+    newest: Newest<'_>,
 ) -> Result<Vec<KnownVersion>, AppError> {
-    let mut versions: Vec<KnownVersion> = Vec::new();
-    for version in repository.forge.versions(number).await? {
-        let before = versions.last().and_then(|v: &KnownVersion| v.signature.clone());
-        let mut next = match known.iter().find(|k| k.id == version.id) {
-            Some(known) => known.clone(),
-            None => KnownVersion {
+    let also_pushed = also_pushed(store, repository, newest.brought).await?;
+    let mut listed = repository.forge.versions(facts.number).await?;
+    if listed.last().is_none_or(|last| last.head != *newest.head) {
+        // The list lags behind: its time is not known, so the newest that can be is taken.
+        let (id, head) = (u64::MAX, newest.head.clone());
+        listed.push(Version {
+            id,
+            head,
+            created_at: facts.updated_at,
+        });
+    }
+    let mut versions: Vec<KnownVersion> = Vec::with_capacity(listed.len());
+    for version in listed {
+        let before = versions.last().and_then(|v| v.signature.clone());
+        // The same head brings the same, whichever number the forge gives it.
+        let same_head = known.iter().find(|k| k.seen.head == version.head);
+        let mut next = known
+            .iter()
+            .find(|k| k.id == version.id)
+            .or(same_head)
+            .cloned()
+            .unwrap_or(KnownVersion {
                 id: version.id,
                 seen: VersionSeen {
                     head: version.head.clone(),
                     created_at: version.created_at,
                     changed: true,
                     pusher: Pusher::Unknown,
+                    also_pushed: BTreeSet::new(),
                     emails: BTreeSet::new(),
                 },
                 signature: None,
-            },
-        };
-        if let Some((head, signature, emails)) = &newest
-            && next.seen.head == **head
-            && next.signature.is_none()
-        {
-            next.seen.changed = before.as_ref() != Some(signature);
-            next.seen.emails.clone_from(emails);
-            next.signature = Some(signature.clone());
+            });
+        if next.id != version.id {
+            // Brought back by whoever: that is asked anew.
+            next.seen.pusher = Pusher::Unknown;
         }
-        if next.seen.pusher == Pusher::Unknown {
-            next.seen.pusher = pusher(pushes, &next.seen.head);
+        next.id = version.id;
+        next.seen.created_at = version.created_at;
+        if next.seen.head == *newest.head {
+            next.seen.emails.extend(newest.brought.emails.iter().cloned());
+            next.seen.also_pushed.extend(also_pushed.iter().copied());
+            next.signature = Some(newest.signature.clone());
         }
+        next.seen.changed = next.signature.is_none() || next.signature != before;
         versions.push(next);
     }
     Ok(versions)
 }
 
-/// The pushes onto a merge request's branch that push hooks told of. A fork's are told of there only.
-pub(super) async fn known_pushes(
+/// Who push hooks say pushed a commit of it, onto any branch.
+async fn also_pushed(
     store: &Store,
     repository: &Repository,
-    facts: &MergeRequest,
-) -> Result<Vec<(UserId, CommitId)>, AppError> {
-    if facts.from_fork {
-        return Ok(vec![]);
-    }
-    let pushes = store.pushes(&repository.id, &facts.source_branch).await?;
-    Ok(pushes
-        .into_iter()
-        .map(|push| (push.user.id, push.after))
-        .collect())
+    brought: &Brought,
+) -> Result<BTreeSet<UserId>, AppError> {
+    let pushes = store.pushes_of(&repository.id, &brought.commits).await?;
+    Ok(pushes.into_iter().map(|push| push.user.id).collect())
 }
 
-/// Who pushed a head, as far as pushes tell. Two people who pushed the same commit leave it open.
+/// Who pushed a head, as the forge's events tell. Two people who pushed the same commit leave it open.
 fn pusher(pushes: &[(UserId, CommitId)], head: &CommitId) -> Pusher {
     let users: BTreeSet<UserId> = pushes
         .iter()
@@ -99,7 +129,7 @@ fn pusher(pushes: &[(UserId, CommitId)], head: &CommitId) -> Pusher {
     }
 }
 
-/// Asks the forge's events for pushers that no push hook told of. Pushes to a fork are told of there only.
+/// Asks the forge's events who pushed what changed it. Pushes to a fork are told of there only.
 async fn establish_pushers(
     repository: &Repository,
     facts: &MergeRequest,
@@ -196,6 +226,7 @@ pub(super) async fn judge(
         author: review.facts.author.id,
         versions: &versions,
         shown_at: shown.map(|shown| shown.at),
+        voided_at: review.voided_at,
         settling: repository.settling,
         base_differs: evaluation.base_differs,
     });
@@ -247,7 +278,14 @@ async fn role_now(
             if admin {
                 break;
             }
-            admin = repository.forge.is_group_member(group, user).await?;
+            admin = match repository.forge.is_group_member(group, user).await {
+                // A group whose members we may not see has none that count; others may sign off still.
+                Err(ForgeError::Forbidden { .. }) => {
+                    tracing::warn!(repository = %repository.id, group, "the group's members cannot be listed");
+                    false
+                }
+                answer => answer?,
+            };
         }
     }
     Ok(Some(RoleNow {

@@ -12,7 +12,7 @@ use super::Repository;
 pub fn keys(repository: &RepositoryId, target_branch: &str, event: &Event) -> Vec<Key> {
     let repository = repository.clone();
     match event {
-        Event::MergeRequest { number } | Event::Note { number } => {
+        Event::MergeRequest { number } | Event::Note { number, .. } => {
             vec![Key::Review {
                 repository,
                 merge_request: *number,
@@ -22,8 +22,9 @@ pub fn keys(repository: &RepositoryId, target_branch: &str, event: &Event) -> Ve
         Event::Merged { .. } => vec![Key::Landing { repository }],
         Event::Push(push) if push.branch == target_branch => vec![Key::Landing { repository }],
         // A pushed source branch is told of as its merge request's event, too.
-        Event::Push(_) | Event::Ignored { .. } => vec![],
-        Event::IssueNote { .. } | Event::Unknown => vec![Key::Sweep { repository }],
+        // Nothing is asked for in issues.
+        Event::Push(_) | Event::Ignored { .. } | Event::IssueNote { .. } => vec![],
+        Event::Unknown => vec![Key::Sweep { repository }],
     }
 }
 
@@ -38,10 +39,16 @@ pub async fn receive(
     body: &[u8],
     now: jiff::Timestamp,
 ) -> Result<Recorded, StoreError> {
+    // What we wrote ourselves tells us nothing. Who is wrong about that is put right by the sweep.
+    let own = matches!(&delivery.event, Event::Note { author, .. } if repository.is_own(*author));
     let record = DeliveryRecord {
         id: delivery.id.clone(),
         kind: delivery.kind.clone(),
-        keys: keys(&repository.id, &repository.target_branch, &delivery.event),
+        keys: if own {
+            vec![]
+        } else {
+            keys(&repository.id, &repository.target_branch, &delivery.event)
+        },
         digest: Digest::of(body),
         at: now,
         push: match &delivery.event {
@@ -53,7 +60,7 @@ pub async fn receive(
             _ => None,
         },
         note_on: match &delivery.event {
-            Event::Note { number } => Some(*number),
+            Event::Note { number, .. } if !own => Some(*number),
             _ => None,
         },
     };

@@ -16,7 +16,7 @@ use crate::domain::signoff::{SignedOff, Verdict};
 use crate::domain::tree::Tree;
 use crate::domain::yaml;
 use crate::git::{Commit, GitError};
-use crate::store::{Acceptance, AcceptedFiles, Holding, Lease, RepositoryState, Store};
+use crate::store::{Acceptance, AcceptedFiles, Examined, Holding, Lease, RepositoryState, Store};
 
 use super::evaluate::evaluate;
 use super::release::release;
@@ -34,6 +34,20 @@ pub(super) struct Lander {
     clock: Arc<dyn Clock>,
 }
 
+/// Which merge request brought each commit, and the facts of each.
+#[derive(Default)]
+struct MergedHistory {
+    attribution: BTreeMap<CommitId, MergeRequestNumber>,
+    facts: BTreeMap<MergeRequestNumber, MergeRequest>,
+}
+
+impl MergedHistory {
+    fn put(&mut self, commit: &CommitId, facts: MergeRequest) {
+        self.attribution.insert(commit.clone(), facts.number);
+        self.facts.insert(facts.number, facts);
+    }
+}
+
 /// What a group of commits did, and what is known of it.
 struct Arrival<'a> {
     repository: &'a Repository,
@@ -43,6 +57,15 @@ struct Arrival<'a> {
     after: Tree,
     accepted: AcceptedFiles,
     landed: Vec<Landed>,
+}
+
+impl Arrival<'_> {
+    fn examined(&self) -> Examined {
+        Examined {
+            from: self.parent.clone(),
+            to: self.last.clone(),
+        }
+    }
 }
 
 impl Lander {
@@ -66,7 +89,7 @@ impl Lander {
             .await?
             .target;
         if head == examined && state.suspended.is_none() {
-            release(&self.store, lease, repository, &head, self.clock.now()).await?;
+            self.settle(lease, repository, &head).await?;
             return Ok(Outcome::Done);
         }
         let history = match repository
@@ -92,24 +115,75 @@ impl Lander {
             }
             Err(error) => return Err(error.into()),
         };
-        let (merged, attribution) = self.attribute(repository, &state, &history).await?;
-        if let Some(wait) = self
-            .wait_for_forge(lease, repository, &history, &attribution)
-            .await?
+        let merged = self.attribute(repository, &state, &history).await?;
+        let (ready, wait) = self.ready(lease, repository, &history, &merged).await?;
+        let commits: Vec<CommitId> = history
+            .iter()
+            .take(ready)
+            .map(|commit| commit.id.clone())
+            .collect();
+        let groups = if history
+            .first()
+            .is_none_or(|first| first.parents.first() == Some(&examined))
         {
-            return Ok(Outcome::Again(wait));
-        }
-        let commits: Vec<CommitId> = history.iter().map(|commit| commit.id.clone()).collect();
+            group(&commits, &merged.attribution)
+        } else if ready == history.len() {
+            // The branch went over to another line: only its head was ever its head.
+            let merge_request = commits
+                .last()
+                .and_then(|last| merged.attribution.get(last))
+                .copied();
+            vec![Group {
+                merge_request,
+                commits,
+            }]
+        } else {
+            vec![]
+        };
         let mut parent = examined;
-        for group in group(&commits, &attribution) {
+        for group in groups {
             let Some(last) = group.commits.last().cloned() else {
                 continue;
             };
             self.land(lease, repository, &parent, &group, &merged).await?;
             parent = last;
         }
-        release(&self.store, lease, repository, &parent, self.clock.now()).await?;
-        Ok(Outcome::Done)
+        self.settle(lease, repository, &parent).await?;
+        Ok(wait.map_or(Outcome::Done, Outcome::Again))
+    }
+
+    /// What is left once history is examined: what is held and was signed by digest since, and merge requests that
+    /// were merged and not recognised.
+    async fn settle(&self, lease: &Lease, repository: &Repository, head: &CommitId) -> Result<(), AppError> {
+        release(&self.store, lease, repository, head, self.clock.now()).await?;
+        let mirror = repository.mirror().await?;
+        for review in self.store.adrift_reviews(&repository.id).await? {
+            let facts = &review.facts;
+            let ends = [&facts.merge_commit, &facts.squash_commit, &facts.head];
+            let Some(commit) = ends.into_iter().flatten().next().cloned() else {
+                continue;
+            };
+            // Not there yet, or not in the mirror: it may come still.
+            if !mirror.is_ancestor(&commit, head).await.unwrap_or(false) {
+                continue;
+            }
+            let changes_nothing = review
+                .evaluation
+                .as_ref()
+                .is_some_and(|e| e.transitions.is_empty());
+            let landed = if changes_nothing {
+                review::Landed::Nothing { commit }
+            } else {
+                review::Landed::Held {
+                    commit,
+                    because: HeldBecause::NotRecognised,
+                }
+            };
+            self.store
+                .record_landed(lease, &repository.id, review, landed, self.clock.now())
+                .await?;
+        }
+        Ok(())
     }
 
     /// Says which merged merge request brought each commit, as far as the forge knows.
@@ -118,13 +192,7 @@ impl Lander {
         repository: &Repository,
         state: &RepositoryState,
         history: &[Commit],
-    ) -> Result<
-        (
-            BTreeMap<MergeRequestNumber, MergeRequest>,
-            BTreeMap<CommitId, MergeRequestNumber>,
-        ),
-        AppError,
-    > {
+    ) -> Result<MergedHistory, AppError> {
         let since = state
             .merged_until
             .checked_sub(OVERLAP)
@@ -133,67 +201,92 @@ impl Lander {
             .forge
             .merged_since(&repository.target_branch, since)
             .await?;
-        let mut merged: BTreeMap<MergeRequestNumber, MergeRequest> =
-            recent.into_iter().map(|facts| (facts.number, facts)).collect();
-        let mut attribution = BTreeMap::new();
+        let mut merged = MergedHistory::default();
         for commit in history {
-            let by = merged
-                .values()
-                .find(|facts| promise(facts).ended_with(&commit.id));
-            if let Some(facts) = by {
-                attribution.insert(commit.id.clone(), facts.number);
+            let ended: Vec<&MergeRequest> = recent
+                .iter()
+                .filter(|facts| promise(facts).ended_with(&commit.id))
+                .collect();
+            if let Some(facts) = self.likeliest(repository, commit, ended).await? {
+                merged.put(&commit.id, facts.clone());
             }
         }
-        let unexplained = history
+        let unexplained: Vec<&Commit> = history
             .iter()
-            .filter(|c| !attribution.contains_key(&c.id))
-            .take(ASKED_ONE_BY_ONE);
-        let mut asked = Vec::new();
+            .filter(|c| !merged.attribution.contains_key(&c.id))
+            .take(ASKED_ONE_BY_ONE)
+            .collect();
         for commit in unexplained {
-            let facts = repository
-                .forge
-                .merge_requests_of_commit(&commit.id)
-                .await?
-                .into_iter()
-                .find(|facts| {
+            let of_commit = repository.forge.merge_requests_of_commit(&commit.id).await?;
+            let of_commit: Vec<&MergeRequest> = of_commit
+                .iter()
+                .filter(|facts| {
                     facts.state == MergeRequestState::Merged
                         && facts.target_branch == repository.target_branch
-                });
-            if let Some(facts) = facts {
-                asked.push((commit.id.clone(), facts));
+                })
+                .collect();
+            if let Some(facts) = self.likeliest(repository, commit, of_commit).await? {
+                merged.put(&commit.id, facts.clone());
             }
         }
-        for (commit, facts) in asked {
-            attribution.insert(commit, facts.number);
-            merged.insert(facts.number, facts);
-        }
-        Ok((merged, attribution))
+        Ok(merged)
     }
 
-    /// A push is seen before the forge has marked the merge request as merged: a commit that nothing explains yet is
-    /// given some time.
-    async fn wait_for_forge(
+    /// Of several merge requests that one commit belongs to, the one that the forge made it for; among equals, one
+    /// that was signed off.
+    async fn likeliest<'a>(
+        &self,
+        repository: &Repository,
+        commit: &Commit,
+        candidates: Vec<&'a MergeRequest>,
+    ) -> Result<Option<&'a MergeRequest>, AppError> {
+        let made_for = |facts: &&&MergeRequest| {
+            [&facts.merge_commit, &facts.squash_commit]
+                .into_iter()
+                .any(|c| c.as_ref() == Some(&commit.id))
+        };
+        if let Some(facts) = candidates.iter().find(made_for) {
+            return Ok(Some(facts));
+        }
+        if candidates.len() > 1 {
+            for facts in &candidates {
+                let review = self.store.review(&repository.id, facts.number).await?;
+                if review
+                    .is_some_and(|review| matches!(review.judged, Some(review::Judged::SignedOff { .. })))
+                {
+                    return Ok(Some(facts));
+                }
+            }
+        }
+        Ok(candidates.first().copied())
+    }
+
+    /// How many commits can be landed now, and when to look at the rest. A push is seen before the forge has marked
+    /// the merge request as merged: a commit that nothing explains yet is given some time.
+    async fn ready(
         &self,
         lease: &Lease,
         repository: &Repository,
         history: &[Commit],
-        attribution: &BTreeMap<CommitId, MergeRequestNumber>,
-    ) -> Result<Option<Timestamp>, AppError> {
-        let Some(unexplained) = history
-            .iter()
-            .find(|commit| !attribution.contains_key(&commit.id))
-        else {
-            return Ok(None);
-        };
+        merged: &MergedHistory,
+    ) -> Result<(usize, Option<Timestamp>), AppError> {
         let now = self.clock.now();
-        let first_seen = self
-            .store
-            .first_seen(lease, &repository.id, &unexplained.id, now)
-            .await?;
-        let until = first_seen
-            .checked_add(repository.attribution_grace)
-            .unwrap_or(Timestamp::MAX);
-        Ok((now < until).then_some(until))
+        for (place, commit) in history.iter().enumerate() {
+            if merged.attribution.contains_key(&commit.id) {
+                continue;
+            }
+            let first_seen = self
+                .store
+                .first_seen(lease, &repository.id, &commit.id, now)
+                .await?;
+            let until = first_seen
+                .checked_add(repository.forge_lag)
+                .unwrap_or(Timestamp::MAX);
+            if now < until {
+                return Ok((place, Some(until)));
+            }
+        }
+        Ok((history.len(), None))
     }
 
     async fn land(
@@ -202,7 +295,7 @@ impl Lander {
         repository: &Repository,
         parent: &CommitId,
         group: &Group,
-        merged: &BTreeMap<MergeRequestNumber, MergeRequest>,
+        merged: &MergedHistory,
     ) -> Result<(), AppError> {
         let Some(last) = group.commits.last() else {
             return Ok(());
@@ -221,7 +314,7 @@ impl Lander {
             accepted,
             landed,
         };
-        match group.merge_request.and_then(|number| merged.get(&number)) {
+        match group.merge_request.and_then(|number| merged.facts.get(&number)) {
             Some(facts) => self.land_merge_request(lease, &arrival, facts).await,
             None if arrival.landed.is_empty() => self.pass(lease, &arrival, None).await,
             None => self.hold(lease, &arrival, None, HeldBecause::DirectPush).await,
@@ -250,8 +343,7 @@ impl Lander {
             // Its sign-off is used up: what comes under its name again, nobody signed.
             return self.hold(lease, arrival, None, HeldBecause::DirectPush).await;
         }
-        self.look_again(arrival, &mut review).await?;
-        let Some(evaluation) = review.evaluation.clone() else {
+        let Some(signed) = review.evaluation.clone() else {
             let missing = vec!["it was merged before Landfall had looked at it".to_owned()];
             return self
                 .hold(
@@ -262,6 +354,11 @@ impl Lander {
                 )
                 .await;
         };
+        let blobs = arrival.accepted.blobs();
+        if let Err(because) = matches(&signed.transitions, &arrival.landed, &arrival.after, &blobs) {
+            return self.hold(lease, arrival, Some(review), because).await;
+        }
+        let evaluation = self.look_again(arrival, &mut review).await?;
         if evaluation.is_refused() {
             return self
                 .hold(lease, arrival, Some(review), HeldBecause::Refused)
@@ -273,35 +370,45 @@ impl Lander {
         }
     }
 
-    /// Works out anew what a merge request does whose last push nobody had looked at before it was merged. A push that
-    /// changed nothing keeps the plan.
-    async fn look_again(&self, arrival: &Arrival<'_>, review: &mut Review) -> Result<(), AppError> {
+    /// Works out anew what the merge request does, against what is accepted now and under the rules of now. The plan
+    /// that was shown stays if it comes to the same.
+    async fn look_again(&self, arrival: &Arrival<'_>, review: &mut Review) -> Result<Evaluation, AppError> {
         let (repository, number) = (arrival.repository, review.facts.number);
-        let Some(head) = review.facts.head.clone() else {
-            return Ok(());
+        let head = review.facts.head.clone().ok_or_else(|| {
+            AppError::Inconsistent(format!("merge request {number} is merged and has no head"))
+        })?;
+        let looked_at = match trees(repository, arrival.parent, &head).await {
+            Err(AppError::Git(GitError::Missing { .. })) => {
+                repository
+                    .mirror()
+                    .await?
+                    .fetch(&repository.target_branch, &[number])
+                    .await?;
+                trees(repository, arrival.parent, &head).await
+            }
+            looked_at => looked_at,
         };
-        let Some(before) = review
-            .evaluation
-            .clone()
-            .filter(|evaluation| evaluation.head != head)
-        else {
-            return Ok(());
-        };
-        let mirror = repository.mirror().await?;
-        let fetched = mirror.fetch(&repository.target_branch, &[number]).await?;
-        if fetched.heads.get(&number) != Some(&head) {
-            return Ok(());
-        }
-        let (trees, emails) = trees(repository, arrival.parent, &head).await?;
+        let (trees, brought) = looked_at?;
         let mut evaluation = evaluate(repository, &arrival.accepted, &trees).await?;
-        let pushes = evidence::known_pushes(&self.store, repository, &review.facts).await?;
-        let newest = Some((&head, evaluation.signature(), emails));
-        review.versions = evidence::versions(repository, number, &review.versions, newest, &pushes).await?;
-        if evaluation.signature() == before.signature() && evaluation.requests == before.requests {
-            evaluation.planning = before.planning;
+        let newest = evidence::Newest {
+            head: &head,
+            signature: evaluation.signature(),
+            brought: &brought,
+        };
+        review.versions =
+            evidence::versions(&self.store, repository, &review.facts, &review.versions, newest).await?;
+        if let Some(shown) = review.evaluation_like(&evaluation) {
+            evaluation.planning = shown.planning.clone();
         }
-        review.evaluation = Some(evaluation);
-        Ok(())
+        evaluation.base_differs |= {
+            let blobs = arrival.accepted.blobs();
+            evaluation
+                .transitions
+                .iter()
+                .any(|t| arrival.before.blob(&t.path) != blobs.get(&t.path))
+        };
+        review.evaluation = Some(evaluation.clone());
+        Ok(evaluation)
     }
 
     /// The gate, asked about what has landed, under the rules accepted just before and with the roles of now.
@@ -313,22 +420,11 @@ impl Lander {
     ) -> Result<Result<SignedOff, HeldBecause>, AppError> {
         let repository = arrival.repository;
         let number = review.facts.number;
-        let blobs = arrival.accepted.blobs();
-        if let Err(because) = matches(&evaluation.transitions, &arrival.landed, &arrival.after, &blobs) {
-            return Ok(Err(because));
-        }
-        let pushes = evidence::known_pushes(&self.store, repository, &review.facts).await?;
-        review.versions = evidence::versions(repository, number, &review.versions, None, &pushes).await?;
-        let mut evaluation = evaluation.clone();
-        evaluation.base_differs |= evaluation
-            .transitions
-            .iter()
-            .any(|t| arrival.before.blob(&t.path) != blobs.get(&t.path));
         let shown = self.store.shown(&repository.id, number).await?;
         let commands = self.store.command_approvals(&repository.id, number).await?;
         let rules = arrival.accepted.rules.as_ref().map(|(_, rules)| rules);
         let judgement =
-            evidence::judge(repository, rules, review, &evaluation, shown.as_ref(), &commands).await?;
+            evidence::judge(repository, rules, review, evaluation, shown.as_ref(), &commands).await?;
         review.approvals = judgement.approvals;
         review.judged = Some(judgement.judged);
         Ok(match judgement.verdict {
@@ -353,7 +449,7 @@ impl Lander {
             review,
             evaluation: evaluation.clone(),
             commit: arrival.last.clone(),
-            is_landing: true,
+            examined: Some(arrival.examined()),
             contents,
         };
         Ok(self
@@ -377,7 +473,7 @@ impl Lander {
     ) -> Result<(), AppError> {
         let holding = Holding {
             review,
-            commit: arrival.last.clone(),
+            examined: arrival.examined(),
             landed: arrival.landed.clone(),
             because,
         };
@@ -398,7 +494,7 @@ impl Lander {
             .pass(
                 lease,
                 &arrival.repository.id,
-                arrival.last,
+                &arrival.examined(),
                 review,
                 self.clock.now(),
             )

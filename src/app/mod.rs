@@ -8,10 +8,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::domain::ids::RepositoryId;
+use crate::domain::ids::{RepositoryId, UserId};
 use crate::domain::key::{Key, Outcome};
+use crate::domain::merge_request::User;
 use crate::domain::rules::ProviderKind;
-use crate::domain::step::{Failure, FailureClass, IllegalEvent};
+use crate::domain::step::{Failure, IllegalEvent};
 use crate::forge::{Forge, ForgeError};
 use crate::git::{GitError, LazyMirror, Mirror};
 use crate::provider::{Planner, Provider};
@@ -44,15 +45,38 @@ pub struct Repository {
     pub forge_url: url::Url,
     /// Its local copy.
     pub mirror: LazyMirror,
+    /// Who we are on the forge, once it is known.
+    pub own_user: tokio::sync::OnceCell<User>,
     /// How long after a push an approval must come to count.
     pub settling: SignedDuration,
-    /// How long a commit on the target branch may wait for the forge to say which merge request brought it.
-    pub attribution_grace: Duration,
+    /// How long the forge may take to catch up with itself: a commit on the target branch waits so long for the merge
+    /// request that brought it, and a note that was begun before a crash for being found.
+    pub forge_lag: Duration,
     /// How often everything that could be out of date is looked at.
     pub sweep_every: Duration,
 }
 
 impl Repository {
+    /// Who we are on the forge; asked once.
+    ///
+    /// # Errors
+    /// The forge's.
+    pub async fn own_user(&self) -> Result<&User, AppError> {
+        Ok(self.own_user.get_or_try_init(|| self.forge.own_user()).await?)
+    }
+
+    /// Remembers who wrote a note of ours.
+    fn learn_own_user(&self, author: &User) {
+        // An error means that it is known already.
+        let _ = self.own_user.set(author.clone());
+    }
+
+    /// Whether that is us, as far as it is known.
+    #[must_use]
+    pub fn is_own(&self, user: UserId) -> bool {
+        self.own_user.get().is_some_and(|own| own.id == user)
+    }
+
     /// Its local copy. The first time, the forge is asked for the project's path; the address is the configuration's.
     ///
     /// # Errors
@@ -133,10 +157,15 @@ impl AppError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Forge(ForgeError::RateLimited { until, .. }) => Remedy::Wait(*until),
-            Self::Forge(ForgeError::Unavailable { .. } | ForgeError::Forbidden { .. })
+            Self::Forge(
+                ForgeError::Unavailable { .. }
+                | ForgeError::Forbidden { .. }
+                | ForgeError::Unexpected { .. }
+                | ForgeError::Conflict { .. },
+            )
             | Self::Git(GitError::Unavailable { .. } | GitError::Forbidden { .. })
             | Self::Store(StoreError::LeaseLost { .. }) => Remedy::Persist,
-            Self::Provider { failure, .. } if failure.class == FailureClass::Throttled => Remedy::Persist,
+            Self::Provider { failure, .. } if failure.class.may_pass() => Remedy::Persist,
             _ => Remedy::Retry,
         }
     }

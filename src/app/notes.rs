@@ -21,7 +21,7 @@ pub(super) async fn obey(
 ) -> Result<bool, AppError> {
     let number = facts.number;
     let due = store.notes_due(&repository.id, number).await?;
-    if due == 0 {
+    if due.map_or(facts.notes_count == 0, |due| due == 0) {
         return Ok(false);
     }
     let obeyed = store.obeyed(&repository.id, number).await?;
@@ -69,7 +69,7 @@ pub(super) async fn obey(
             &repository.id,
             number,
             ReadNotes {
-                due,
+                due: due.unwrap_or_default(),
                 obeyed: now_obeyed,
                 retry,
             },

@@ -1,6 +1,6 @@
 //! `poll/<repository>/<environment>`: providers are asked after everything that takes time there, many at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::clock::Clock;
 use crate::domain::ids::EnvironmentName;
 use crate::domain::key::Outcome;
+use crate::domain::rules::ProviderKind;
 use crate::provider::Token;
 use crate::store::{Lease, Store, WaitingStep};
 
@@ -38,39 +39,15 @@ impl Poller {
         repository: &Repository,
         environment: &EnvironmentName,
     ) -> Result<Outcome, AppError> {
-        let accepted = self.store.accepted(&repository.id).await?;
-        let kind = accepted
-            .rules
-            .as_ref()
-            .and_then(|(_, rules)| rules.environments.get(environment))
-            .map(|environment| environment.provider)
-            .ok_or_else(|| AppError::Inconsistent(format!("environment {environment} is not defined")))?;
-        let provider = self.providers.get(&kind).ok_or(AppError::UnknownProvider(kind))?;
         let due = self
             .store
             .waiting_steps(&repository.id, environment, self.clock.now())
             .await?;
-        for page in due.chunks(PAGE) {
-            let by_token: BTreeMap<Token, &WaitingStep> = page
-                .iter()
-                .map(|step| (Token(step.token.clone()), step))
-                .collect();
-            let tokens: Vec<Token> = by_token.keys().cloned().collect();
-            let answers = provider
-                .poll(&tokens)
-                .await
-                .map_err(|failure| AppError::Provider {
-                    activity: format!("asking after what goes on in {environment}"),
-                    failure,
-                })?;
-            for (token, progress) in answers {
-                let Some(step) = by_token.get(&token) else {
-                    continue;
-                };
-                let event = event_of(progress, step.attempt, self.clock.now());
-                self.store
-                    .step_event(lease, step.run, &step.resource, event, self.clock.now())
-                    .await?;
+        let kinds: BTreeSet<ProviderKind> = due.iter().map(|step| step.provider).collect();
+        for kind in kinds {
+            let steps: Vec<&WaitingStep> = due.iter().filter(|step| step.provider == kind).collect();
+            for page in steps.chunks(PAGE) {
+                self.ask(lease, environment, kind, page).await?;
             }
         }
         let next: Option<Timestamp> = self.store.next_poll(&repository.id, environment).await?;
@@ -81,5 +58,38 @@ impl Poller {
             .checked_add(std::time::Duration::from_millis(100))
             .unwrap_or(Timestamp::MAX);
         Ok(next.map_or(Outcome::Done, |at| Outcome::Again(at.max(soonest))))
+    }
+
+    async fn ask(
+        &self,
+        lease: &Lease,
+        environment: &EnvironmentName,
+        kind: ProviderKind,
+        steps: &[&WaitingStep],
+    ) -> Result<(), AppError> {
+        let provider = self.providers.get(&kind).ok_or(AppError::UnknownProvider(kind))?;
+        let by_token: BTreeMap<Token, &WaitingStep> = steps
+            .iter()
+            .map(|step| (Token(step.token.clone()), *step))
+            .collect();
+        let tokens: Vec<Token> = by_token.keys().cloned().collect();
+        let answers = provider
+            .poll(&tokens)
+            .await
+            .map_err(|failure| AppError::Provider {
+                activity: format!("asking after what goes on in {environment}"),
+                failure,
+            })?;
+        for (token, progress) in answers {
+            let Some(step) = by_token.get(&token) else {
+                continue;
+            };
+            let now = self.clock.now();
+            let event = event_of(progress, step.attempt, now);
+            self.store
+                .step_event(lease, step.run, &step.resource, event, now)
+                .await?;
+        }
+        Ok(())
     }
 }

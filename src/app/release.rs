@@ -73,15 +73,15 @@ async fn release_one(
         &commands,
     )
     .await?;
+    review.approvals = judgement.approvals;
+    review.judged = Some(judgement.judged);
     if let Verdict::SignedOff(signed) = judgement.verdict {
-        review.approvals = judgement.approvals;
-        review.judged = Some(judgement.judged);
         let contents = contents(repository, &evaluation).await?;
         let acceptance = Acceptance {
             review,
             evaluation,
             commit,
-            is_landing: false,
+            examined: None,
             contents,
         };
         store

@@ -13,7 +13,7 @@ use crate::domain::landing::HeldBecause;
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::report::{CommandAnswer, Report, ReportedRun, Standing};
 use crate::domain::review::Shown;
-use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note};
+use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue};
 use crate::report::{self as text, Context, Limits, Marker, StatusState};
 use crate::store::{Lease, OwnNote, Store};
 
@@ -27,6 +27,14 @@ pub(super) struct Reporter {
     clock: Arc<dyn Clock>,
 }
 
+/// Whether a note says what it should.
+enum Written {
+    /// It does.
+    Now,
+    /// It was begun before a crash and may still be on its way: look again then.
+    Later(Timestamp),
+}
+
 /// What everything that is written here needs.
 struct Page<'a> {
     lease: &'a Lease,
@@ -34,6 +42,7 @@ struct Page<'a> {
     facts: &'a MergeRequest,
     limits: Limits,
     admins: Vec<String>,
+    is_open: bool,
 }
 
 impl Reporter {
@@ -66,7 +75,14 @@ impl Reporter {
         let runs: Vec<ReportedRun> = runs.iter().map(ReportedRun::from).collect();
         let held = self.store.held_requests(&repository.id, number).await?;
         let held = held.into_iter().map(|(_, because)| because).collect();
-        let Some(report) = Report::of(&review, runs, held, &repository.target_branch) else {
+        let state = self.store.repository(&repository.id).await?;
+        let blocked = match (&state.examined, &state.suspended) {
+            (None, _) => Some(HeldBecause::NotAdopted),
+            (Some(_), Some(_)) => Some(HeldBecause::HistoryRewritten),
+            (Some(_), None) => None,
+        };
+        let Some(report) = Report::of(&review, runs, held, &repository.target_branch, blocked.as_ref())
+        else {
             return Ok(Outcome::Done);
         };
         let page = Page {
@@ -75,12 +91,17 @@ impl Reporter {
             facts: &review.facts,
             limits: limits(repository),
             admins: self.admins(repository).await?,
+            is_open: review.is_open(),
         };
         self.answer_commands(&page).await?;
         let again = self.comment(&page, &report).await?;
+        let later = self.result(&page, &report).await?;
         self.status(&page, &report).await?;
-        self.result(&page, &report).await?;
-        Ok(again.map_or(Outcome::Done, Outcome::Again))
+        Ok([again, later]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(Outcome::Done, Outcome::Again))
     }
 
     async fn admins(&self, repository: &Repository) -> Result<Vec<String>, AppError> {
@@ -93,8 +114,7 @@ impl Reporter {
 
     /// The one comment of the merge request. Answers when to look again, if it was changed a moment ago.
     async fn comment(&self, page: &Page<'_>, report: &Report) -> Result<Option<Timestamp>, AppError> {
-        let number = page.facts.number;
-        let marker = Marker::report(&page.repository.id, number);
+        let marker = Marker::report(&page.repository.id, page.facts.number);
         let known = self
             .store
             .note(&page.repository.id, &page.subject(), marker.as_str())
@@ -113,29 +133,24 @@ impl Reporter {
         let body = page.words(report, |context| {
             text::comment(report, page.limits, &marker, context)
         });
-        let written = self.write(page, &marker, &body, known).await?;
         let shows = report.plan.as_ref().and(report.digest.clone());
-        if let Some(note) = written {
-            let shown = shows.map(|digest| Shown {
-                digest,
-                at: note.updated_at,
-            });
-            self.store
-                .record_shown(page.lease, &page.repository.id, number, shown)
-                .await?;
-        }
-        Ok(None)
+        Ok(
+            match self.write(page, &marker, &body, known, Some(shows)).await? {
+                Written::Later(at) => Some(at),
+                Written::Now => None,
+            },
+        )
     }
 
     /// The end of the runs, as a new note: an edit notifies nobody.
-    async fn result(&self, page: &Page<'_>, report: &Report) -> Result<(), AppError> {
+    async fn result(&self, page: &Page<'_>, report: &Report) -> Result<Option<Timestamp>, AppError> {
         let over = matches!(
             report.standing,
             Standing::Done | Standing::Failed | Standing::Held(_)
         );
         let runs: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
         if !over || runs.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let marker = Marker::result(&runs);
         let known = self
@@ -143,13 +158,15 @@ impl Reporter {
             .note(&page.repository.id, &page.subject(), marker.as_str())
             .await?;
         if known.as_ref().is_some_and(|note| note.number.is_some()) {
-            return Ok(());
+            return Ok(None);
         }
         let body = page.words(report, |context| {
             text::result(report, &runs, page.limits, &marker, context)
         });
-        self.write(page, &marker, &body, known).await?;
-        Ok(())
+        Ok(match self.write(page, &marker, &body, known, None).await? {
+            Written::Later(at) => Some(at),
+            Written::Now => None,
+        })
     }
 
     /// Answers commands that are not followed, each once.
@@ -168,35 +185,45 @@ impl Reporter {
                 CommandAnswer::Unknown { text } => text::help(Some(text), &marker),
                 CommandAnswer::NotAllowed { username } => text::not_allowed(username, &marker),
             };
-            self.write(page, &marker, &body, known).await?;
+            self.write(page, &marker, &body, known, None).await?;
         }
         Ok(())
     }
 
-    /// Makes a note of ours say this. Answers the note if it was written.
+    /// Makes a note of ours say this; `shows` is the digest that it then shows, for the comment.
     async fn write(
         &self,
         page: &Page<'_>,
         marker: &Marker,
         body: &str,
         known: Option<OwnNote>,
-    ) -> Result<Option<Note>, AppError> {
+        shows: Option<Option<Digest>>,
+    ) -> Result<Written, AppError> {
         let digest = Digest::of(body.as_bytes());
-        let number = page.facts.number;
-        let forge = &page.repository.forge;
-        let id = match known {
-            Some(OwnNote {
-                digest: Some(shown), ..
-            }) if shown == digest => return Ok(None),
-            Some(OwnNote { number: Some(id), .. }) => Some(NoteId(id)),
-            // Begun before a crash: it may be there.
-            Some(OwnNote { number: None, .. }) => self.look_up(page, marker).await?,
+        let (forge, number, now) = (&page.repository.forge, page.facts.number, self.clock.now());
+        if known.as_ref().and_then(|note| note.digest.as_ref()) == Some(&digest) {
+            return Ok(Written::Now);
+        }
+        let found = match &known {
+            Some(OwnNote { number: Some(id), .. }) => Some(NoteId(*id)),
+            // Begun before a crash: it may be there, or still be on its way.
+            Some(OwnNote { number: None, at, .. }) => match self.look_up(page, marker).await? {
+                Some(id) => Some(id),
+                None => match at.and_then(|at| at.checked_add(page.repository.forge_lag).ok()) {
+                    Some(until) if now < until => return Ok(Written::Later(until)),
+                    _ => None,
+                },
+            },
             // Never begun by this database; an older one may have been lost.
             None if page.facts.notes_count > 0 => self.look_up(page, marker).await?,
             None => None,
         };
-        let updated = match id {
-            Some(id) => match forge.update_note(number, id, body).await {
+        let (id, subject) = (&page.repository.id, page.subject());
+        self.store
+            .begin_note(page.lease, id, &subject, marker.as_str(), shows.clone(), now)
+            .await?;
+        let updated = match found {
+            Some(found) => match forge.update_note(number, found, body).await {
                 Ok(note) => Some(note),
                 // Somebody deleted it.
                 Err(ForgeError::NotFound { .. }) => None,
@@ -206,33 +233,26 @@ impl Reporter {
         };
         let note = match updated {
             Some(note) => note,
-            None => {
-                let (id, subject) = (&page.repository.id, page.subject());
-                self.store
-                    .begin_note(page.lease, id, &subject, marker.as_str())
-                    .await?;
-                forge.create_note(number, body).await?
-            }
+            None => forge.create_note(number, body).await?,
         };
+        page.repository.learn_own_user(&note.author);
         let own = OwnNote {
             number: Some(note.id.0),
             digest: Some(digest),
             at: Some(self.clock.now()),
         };
+        let shown = shows.flatten().map(|digest| Shown {
+            digest,
+            at: note.updated_at,
+        });
         self.store
-            .record_note(
-                page.lease,
-                &page.repository.id,
-                &page.subject(),
-                marker.as_str(),
-                own,
-            )
+            .record_note(page.lease, id, &subject, marker.as_str(), own, shown)
             .await?;
-        Ok(Some(note))
+        Ok(Written::Now)
     }
 
     async fn look_up(&self, page: &Page<'_>, marker: &Marker) -> Result<Option<NoteId>, AppError> {
-        let own = page.repository.forge.own_user().await?;
+        let own = page.repository.own_user().await?;
         let notes = page.repository.forge.notes(page.facts.number).await?;
         Ok(notes
             .into_iter()
@@ -267,7 +287,11 @@ impl Reporter {
         if self.store.status(id, &subject).await?.as_ref() == Some(&digest) {
             return Ok(());
         }
-        page.repository.forge.set_status(&status).await?;
+        match page.repository.forge.set_status(&status).await {
+            // After the merge the branch may be gone, and the status with it.
+            Err(ForgeError::NotFound { .. } | ForgeError::Refused { .. }) if !page.is_open => {}
+            set => set?,
+        }
         Ok(self
             .store
             .record_status(page.lease, id, &subject, &digest)
@@ -293,20 +317,25 @@ impl Reporter {
         } else {
             self.direct_push(repository, commit, held, &marker).await?
         };
-        let made_before = match known {
-            Some(_) => repository
-                .forge
-                .own_issues_with(marker.as_str())
-                .await?
-                .into_iter()
-                .next(),
-            None => None,
-        };
+        // Asked each time, since an older database may have been lost: this is rare.
+        let made_before = repository
+            .forge
+            .own_issues_with(marker.as_str())
+            .await?
+            .into_iter()
+            .next();
         let made = match made_before {
             Some(made) => made,
             None => {
                 self.store
-                    .begin_note(lease, &repository.id, &subject, marker.as_str())
+                    .begin_note(
+                        lease,
+                        &repository.id,
+                        &subject,
+                        marker.as_str(),
+                        None,
+                        self.clock.now(),
+                    )
                     .await?;
                 repository
                     .forge
@@ -323,7 +352,7 @@ impl Reporter {
             at: Some(self.clock.now()),
         };
         self.store
-            .record_note(lease, &repository.id, &subject, marker.as_str(), own)
+            .record_note(lease, &repository.id, &subject, marker.as_str(), own, None)
             .await?;
         Ok(Outcome::Done)
     }

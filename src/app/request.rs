@@ -42,16 +42,27 @@ impl RunMaker {
         if !desired.wants_run() {
             return Ok(Outcome::Done);
         }
-        let (Some(request), Some(sign_off)) = (&desired.request, &desired.sign_off) else {
+        let Some(sign_off) = &desired.sign_off else {
             // Adopted by hand: accepted, and not to be run.
             return Ok(Outcome::Done);
         };
+        let request = &desired.request;
         let accepted = self.store.accepted(&repository.id).await?;
         let Some((_, rules)) = &accepted.rules else {
             return Err(AppError::Inconsistent(format!(
                 "{key} is accepted, but no landfall.yaml is"
             )));
         };
+        let place = rules
+            .environments
+            .get(&request.environment)
+            .cloned()
+            .ok_or_else(|| {
+                AppError::Inconsistent(format!(
+                    "{key}: environment {} is not defined",
+                    request.environment
+                ))
+            })?;
         let requests = std::slice::from_ref(request);
         let planned = plans::plan(
             &self.store,
@@ -95,13 +106,15 @@ impl RunMaker {
             generation: desired.generation,
             merge_request: desired.merge_request,
             sign_off: sign_off.clone(),
+            team: request.team.clone(),
             environment: request.environment.clone(),
+            place,
             state: RunState::Queued,
             created_at: now,
             finished_at: None,
             steps: steps_of(&plan, &resources),
         };
-        self.store.make_run(lease, &run, &request.team, now).await?;
+        self.store.make_run(lease, &run, now).await?;
         Ok(Outcome::Done)
     }
 }

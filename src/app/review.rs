@@ -1,6 +1,6 @@
 //! `review/<repository>/<merge request>`: facts are read anew, and said what they come to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +15,7 @@ use crate::forge::{AccessLevel, ForgeError};
 use crate::store::{AcceptedFiles, Lease, Store};
 
 use super::evaluate::{Trees, evaluate};
+use super::evidence::Brought;
 use super::{AppError, Planners, Repository, evidence, notes, plans};
 
 /// How long the forge may take to show a pushed head in git, before it is asked again.
@@ -79,10 +80,12 @@ impl Reviewer {
         if let Some(evaluation) = &review.evaluation {
             self.discard(repository, evaluation).await?;
         }
+        let voided_at = Some(review.facts.updated_at);
         let review = Review {
             evaluation: None,
             approvals: vec![],
             judged: None,
+            voided_at,
             ..review
         };
         Ok(self
@@ -128,8 +131,15 @@ impl Reviewer {
             let again = self.clock.now().checked_add(GIT_LAG).unwrap_or(Timestamp::MAX);
             return Ok(Outcome::Again(again));
         }
+        // What was examined, never the bare head of the target branch: that may hold what nobody signed, or this very
+        // merge request already.
+        let state = self.store.repository(&repository.id).await?;
+        let target = state
+            .examined
+            .filter(|_| state.suspended.is_none())
+            .unwrap_or(fetched.target);
         let accepted = self.store.accepted(&repository.id).await?;
-        let (trees, emails) = trees(repository, &fetched.target, &head).await?;
+        let (trees, brought) = trees(repository, &target, &head).await?;
         let mut evaluation = evaluate(repository, &accepted, &trees).await?;
         if notes::obey(&self.store, lease, repository, &review.facts, self.clock.now()).await?
             && let Some(before) = &mut review.evaluation
@@ -142,14 +152,19 @@ impl Reviewer {
             .last()
             .is_none_or(|version| version.seen.head != head);
         if new_head {
-            let pushes = evidence::known_pushes(&self.store, repository, &review.facts).await?;
-            let newest = Some((&head, evaluation.signature(), emails));
+            let newest = evidence::Newest {
+                head: &head,
+                signature: evaluation.signature(),
+                brought: &brought,
+            };
             review.versions =
-                evidence::versions(repository, number, &review.versions, newest, &pushes).await?;
+                evidence::versions(&self.store, repository, &review.facts, &review.versions, newest).await?;
         }
-        let again = self
-            .plan(repository, &accepted, &review, new_head, &mut evaluation)
-            .await?;
+        let again = self.plan(repository, &accepted, &review, &mut evaluation).await?;
+        let before = review.evaluation.as_ref().and_then(Evaluation::digest);
+        if before.is_some() && before != evaluation.digest() {
+            review.voided_at = review.voided_at.max(Some(review.facts.updated_at));
+        }
         let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
         let shown = self.store.shown(&repository.id, number).await?;
         let commands = self.store.command_approvals(&repository.id, number).await?;
@@ -177,15 +192,10 @@ impl Reviewer {
         repository: &Repository,
         accepted: &AcceptedFiles,
         review: &Review,
-        new_head: bool,
         evaluation: &mut Evaluation,
     ) -> Result<Option<Timestamp>, AppError> {
         let before = review.evaluation.as_ref();
-        let same_inputs = before.filter(|before| {
-            before.signature() == evaluation.signature()
-                && before.rules == evaluation.rules
-                && before.requests == evaluation.requests
-        });
+        let same_inputs = review.evaluation_like(evaluation);
         let mut tokens = BTreeMap::new();
         match (same_inputs.map(|same| &same.planning), before) {
             (Some(ready @ Planning::Ready(_)), _) => {
@@ -202,8 +212,11 @@ impl Reviewer {
         if evaluation.transitions.is_empty() {
             return Ok(None);
         }
-        let blocked_before = before.is_some_and(|b| matches!(b.planning, Planning::Blocked { .. }));
-        if (new_head || blocked_before) && !is_developer(repository, &review.facts).await? {
+        let planned_before = before.is_some_and(|before| {
+            before.head == evaluation.head
+                && matches!(before.planning, Planning::Ready(_) | Planning::Pending { .. })
+        });
+        if !planned_before && !is_developer(repository, &review.facts).await? {
             evaluation.planning = Planning::Blocked {
                 reason: format!(
                     "{} is not an active member of this project with the role Developer or above, so no plan is made. \
@@ -249,21 +262,27 @@ pub(super) async fn trees(
     repository: &Repository,
     target: &CommitId,
     head: &CommitId,
-) -> Result<(Trees, BTreeSet<String>), AppError> {
+) -> Result<(Trees, Brought), AppError> {
     let mirror = repository.mirror().await?;
     let base = mirror
         .merge_base(target, head)
         .await?
         .unwrap_or_else(|| target.clone());
     let commits = mirror.commits_between(&base, head).await?;
-    let emails = commits.into_iter().flat_map(|commit| commit.emails).collect();
+    let brought = Brought {
+        emails: commits
+            .iter()
+            .flat_map(|commit| commit.emails.iter().cloned())
+            .collect(),
+        commits: commits.into_iter().map(|commit| commit.id).collect(),
+    };
     let trees = Trees {
         head_commit: head.clone(),
         base: mirror.tree(&base).await?,
         head: mirror.tree(head).await?,
         target: mirror.tree(target).await?,
     };
-    Ok((trees, emails))
+    Ok((trees, brought))
 }
 
 async fn is_developer(repository: &Repository, facts: &MergeRequest) -> Result<bool, AppError> {

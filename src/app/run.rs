@@ -30,6 +30,13 @@ struct Work {
     scope: Scope,
 }
 
+/// Whether a step that may have acted before is begun again.
+enum Again {
+    Begin,
+    Wait(Timestamp),
+    Fail(Failure),
+}
+
 impl Runner {
     pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners, providers: Providers) -> Self {
         Self {
@@ -55,7 +62,13 @@ impl Runner {
                 AppError::Inconsistent(format!("run {id} is for {}, which is not known", run.request))
             })?;
         let stop = (desired.generation != run.generation).then_some("a newer change of this request landed");
-        let scope = self.scope(&run, &desired).await?;
+        let scope = Scope {
+            repository: run.repository.clone(),
+            request: run.request.clone(),
+            team: run.team.clone(),
+            environment_name: run.environment.clone(),
+            environment: run.place.clone(),
+        };
         let mut work = Work { run, desired, scope };
         // Each round may free steps that wait for what it did; there are no more rounds than steps.
         for _ in 0..=work.run.steps.len() {
@@ -76,39 +89,40 @@ impl Runner {
                 }
                 continue;
             }
+            let mut wait: Option<Timestamp> = None;
             for resource in next.start {
-                self.start(lease, &mut work, &resource).await?;
+                let until = self.start(lease, &mut work, &resource).await?;
+                wait = [wait, until].into_iter().flatten().min();
+            }
+            if let Some(until) = wait {
+                return Ok(Outcome::Again(until));
             }
         }
         Ok(Outcome::Again(self.clock.now()))
     }
 
-    async fn scope(&self, run: &Run, desired: &Desired) -> Result<Scope, AppError> {
-        let accepted = self.store.accepted(&run.repository).await?;
-        accepted
-            .rules
-            .as_ref()
-            .zip(desired.request.as_ref())
-            .and_then(|((_, rules), request)| plans::scope(&run.repository, request, rules))
-            .ok_or_else(|| {
-                AppError::Inconsistent(format!(
-                    "{}: environment {} is not defined",
-                    run.request, run.environment
-                ))
-            })
-    }
-
-    /// Begins a step. `Started` is recorded before the provider is called.
-    async fn start(&self, lease: &Lease, work: &mut Work, resource: &ResourceName) -> Result<(), AppError> {
+    /// Begins a step. `Started` is recorded before the provider is called. Answers when to look again, where the plan
+    /// is waited for.
+    async fn start(
+        &self,
+        lease: &Lease,
+        work: &mut Work,
+        resource: &ResourceName,
+    ) -> Result<Option<Timestamp>, AppError> {
         let Some(step) = find(&work.run, resource).cloned() else {
-            return Ok(());
+            return Ok(None);
         };
-        if step.state != StepState::Pending
-            && let Some(failure) = self.exceeds_now(work, &step).await?
-        {
-            return self
-                .record(lease, &mut work.run, resource, StepEvent::Fail(failure))
-                .await;
+        if step.state != StepState::Pending {
+            match self.check_again(lease, work, &step).await? {
+                Again::Begin => {}
+                Again::Wait(until) => return Ok(Some(until)),
+                Again::Fail(failure) => {
+                    // It may have acted: only what was begun can fail.
+                    self.record(lease, &mut work.run, resource, StepEvent::Fail(failure))
+                        .await?;
+                    return Ok(None);
+                }
+            }
         }
         self.record(lease, &mut work.run, resource, StepEvent::Start)
             .await?;
@@ -130,37 +144,48 @@ impl Runner {
             _ => 1,
         };
         let event = event_of(progress, attempt, self.clock.now());
-        self.record(lease, &mut work.run, resource, event).await
+        self.record(lease, &mut work.run, resource, event).await?;
+        Ok(None)
     }
 
     /// A step that may have acted before is begun again only while the plan does no more than was signed.
-    async fn exceeds_now(&self, work: &Work, step: &Step) -> Result<Option<Failure>, AppError> {
+    async fn check_again(&self, lease: &Lease, work: &Work, step: &Step) -> Result<Again, AppError> {
         let accepted = self.store.accepted(&work.run.repository).await?;
-        let (Some((_, rules)), Some(request)) = (&accepted.rules, &work.desired.request) else {
-            return Ok(None);
+        let Some((_, rules)) = &accepted.rules else {
+            let reason = "no landfall.yaml is accepted any more";
+            return Ok(Again::Fail(Failure::new(FailureClass::Internal, reason)));
         };
-        let requests = std::slice::from_ref(request);
+        let requests = std::slice::from_ref(&work.desired.request);
+        let run = &work.run;
         let planned = plans::plan(
             &self.store,
             &self.planners,
-            &work.run.repository,
+            &run.repository,
             rules,
             requests,
             &work.desired.pending,
         )
         .await?;
-        let plans::Planned::Ready(plan) = planned else {
-            return Ok(None);
+        let plan = match planned {
+            plans::Planned::Ready(plan) => plan,
+            plans::Planned::Pending { tokens, poll_at } => {
+                let generation = run.generation;
+                self.store
+                    .plan_pending(lease, &run.repository, &run.request, generation, tokens)
+                    .await?;
+                return Ok(Again::Wait(poll_at));
+            }
         };
         let more: Vec<String> = plan
             .exceeding(&work.desired.signed_plan)
             .filter(|change| change.resource == step.resource.name)
             .map(|change| words(change.action, change.resource.as_str()))
             .collect();
-        Ok((!more.is_empty()).then(|| {
-            let reason = format!("the plan now does more than was signed off: {}", more.join(", "));
-            Failure::new(FailureClass::Conflict, reason)
-        }))
+        if more.is_empty() {
+            return Ok(Again::Begin);
+        }
+        let reason = format!("the plan now does more than was signed off: {}", more.join(", "));
+        Ok(Again::Fail(Failure::new(FailureClass::Refused, reason)))
     }
 
     async fn record(

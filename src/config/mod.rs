@@ -156,8 +156,8 @@ pub struct Repository {
     pub target_branch: String,
     /// How long after a push an approval must come to count.
     pub settling: Duration,
-    /// How long a commit may wait for its merge request.
-    pub attribution_grace: Duration,
+    /// How long the forge may take to catch up with itself.
+    pub forge_lag: Duration,
     /// How often everything that could be out of date is looked at.
     pub sweep_every: Duration,
     /// Certificates to trust besides the machine's own.
@@ -196,7 +196,7 @@ struct RawRepository {
     #[serde(default = "thirty")]
     settling_seconds: u32,
     #[serde(default = "twenty")]
-    attribution_grace_seconds: u32,
+    forge_lag_seconds: u32,
     #[serde(default = "five_minutes")]
     sweep_seconds: u32,
     ca_file: Option<PathBuf>,
@@ -331,7 +331,7 @@ impl RawRepository {
             project: self.project,
             target_branch: self.target_branch,
             settling: seconds(self.settling_seconds),
-            attribution_grace: seconds(self.attribution_grace_seconds),
+            forge_lag: seconds(self.forge_lag_seconds),
             sweep_every: seconds(self.sweep_seconds.max(1)),
             ca_file: self.ca_file,
             proxy: self.proxy,

@@ -1,11 +1,13 @@
-//! Commands that people write into notes, one a line, such as `/landfall approve 0a1b2c3d4e5f`.
+//! Commands that people write into notes, one a line, such as `/landfall retry`.
+
+use super::signoff::SHORTEST_DIGEST;
 
 /// What someone asks of Landfall in a note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Plan anew.
     Plan,
-    /// Sign off what this digest names (at least its first twelve digits).
+    /// Sign off what this digest names (at least its first 32 digits).
     Approve(String),
     /// Plan and do what is left.
     Retry,
@@ -46,7 +48,7 @@ pub fn parse(note: &str) -> Vec<Command> {
 }
 
 fn is_digest(text: &str) -> bool {
-    (12..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+    (SHORTEST_DIGEST..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -65,18 +67,27 @@ mod tests {
                 vec![Command::Retry, Command::Plan],
             ),
             (
-                "/landfall approve 0A1b2c3d4e5f",
-                vec![Command::Approve("0a1b2c3d4e5f".into())],
+                "/landfall approve 0A1b2c3d4e5f60718293a4b5c6d7e8f9",
+                vec![Command::Approve("0a1b2c3d4e5f60718293a4b5c6d7e8f9".into())],
             ),
             ("/landfall approve", unknown("approve")),
             ("/landfall approve 0a1b", unknown("approve 0a1b")),
             ("/landfall approve all of it", unknown("approve all of it")),
-            ("/landfall approve 0a1b2c3d4e5g", unknown("approve 0a1b2c3d4e5g")),
-            ("please /landfall approve 0a1b2c3d4e5f", vec![]),
-            ("> /landfall approve 0a1b2c3d4e5f", vec![]),
-            ("```\n/landfall approve 0a1b2c3d4e5f\n```", vec![]),
-            ("    /landfall approve 0a1b2c3d4e5f", vec![]),
-            ("/landfallapprove 0a1b2c3d4e5f", vec![]),
+            (
+                "/landfall approve 0a1b2c3d4e5f60718293a4b5c6d7e8fg",
+                unknown("approve 0a1b2c3d4e5f60718293a4b5c6d7e8fg"),
+            ),
+            (
+                "please /landfall approve 0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+                vec![],
+            ),
+            ("> /landfall approve 0a1b2c3d4e5f60718293a4b5c6d7e8f9", vec![]),
+            (
+                "```\n/landfall approve 0a1b2c3d4e5f60718293a4b5c6d7e8f9\n```",
+                vec![],
+            ),
+            ("    /landfall approve 0a1b2c3d4e5f60718293a4b5c6d7e8f9", vec![]),
+            ("/landfallapprove 0a1b2c3d4e5f60718293a4b5c6d7e8f9", vec![]),
             ("/merge", vec![]),
             ("", vec![]),
         ];

@@ -139,10 +139,11 @@ text_id! {
 }
 
 impl Digest {
-    /// The first twelve digits: enough for a person to tell two apart, and what `/landfall approve` takes.
+    /// The first 32 digits: what `/landfall approve` takes. Fewer could be made to fit two changes by whoever writes
+    /// both.
     #[must_use]
     pub fn short(&self) -> &str {
-        self.0.get(..12).unwrap_or(&self.0)
+        self.0.get(..super::signoff::SHORTEST_DIGEST).unwrap_or(&self.0)
     }
 
     /// SHA-256 of some bytes.

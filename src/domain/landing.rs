@@ -71,6 +71,10 @@ pub enum HeldBecause {
     DirectPush,
     /// The target branch's history was rewritten: nothing that lands is looked at.
     HistoryRewritten,
+    /// No commit of the repository was ever adopted: nothing that lands is looked at.
+    NotAdopted,
+    /// It was not recognised as this merge request's when it landed.
+    NotRecognised,
     /// It was merged before it was signed off.
     NotSignedOff {
         /// What was missing, in words.
@@ -108,6 +112,15 @@ impl fmt::Display for HeldBecause {
                     f,
                     "it was pushed to the target branch directly, without a merge request"
                 )
+            }
+            Self::NotAdopted => {
+                write!(
+                    f,
+                    "this repository was never adopted: whoever runs Landfall does that, with `landfall adopt`"
+                )
+            }
+            Self::NotRecognised => {
+                write!(f, "it was not recognised as this merge request's when it landed")
             }
             Self::HistoryRewritten => {
                 write!(

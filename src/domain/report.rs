@@ -70,13 +70,23 @@ impl Standing {
 }
 
 /// Where a merge request stands.
-fn standing(review: &Review, runs: &[ReportedRun], held: Vec<HeldBecause>, target_branch: &str) -> Standing {
+fn standing(
+    review: &Review,
+    runs: &[ReportedRun],
+    held: Vec<HeldBecause>,
+    target_branch: &str,
+    blocked: Option<&HeldBecause>,
+) -> Standing {
     match (&review.landed, review.facts.state) {
         (Some(Landed::Held { because, .. }), _) => Standing::Held(vec![because.clone()]),
         (Some(Landed::Nothing { .. }), _) => Standing::Nothing,
         (Some(Landed::Accepted { .. }), _) => landed(review, runs, held),
         (None, MergeRequestState::Closed) => Standing::Closed,
-        (None, MergeRequestState::Merged) => Standing::Provisioning,
+        // Landings are not looked at; or this one is about to be.
+        (None, MergeRequestState::Merged) => match blocked {
+            Some(because) => Standing::Held(vec![because.clone()]),
+            None => Standing::Provisioning,
+        },
         (None, MergeRequestState::Open) if review.facts.target_branch != target_branch => Standing::Nothing,
         (None, MergeRequestState::Open) => open(review),
     }
@@ -219,16 +229,18 @@ pub struct Report {
 
 impl Report {
     /// What is to be shown of a merge request: `runs` are those that follow from it, `held` its requests whose runs
-    /// are not made, `target_branch` the branch that is the desired state. Nothing before it was looked at.
+    /// are not made, `target_branch` the branch that is the desired state, `blocked` why landings are not looked at, if
+    /// they are not. Nothing before it was looked at.
     #[must_use]
     pub fn of(
         review: &Review,
         runs: Vec<ReportedRun>,
         held: Vec<HeldBecause>,
         target_branch: &str,
+        blocked: Option<&HeldBecause>,
     ) -> Option<Self> {
         let head = review.facts.head.clone()?;
-        let standing = standing(review, &runs, held, target_branch);
+        let standing = standing(review, &runs, held, target_branch, blocked);
         let evaluation = review.evaluation.as_ref();
         // What landed otherwise than it was shown cannot be signed by what was shown.
         let can_be_signed = match &standing {
@@ -245,7 +257,14 @@ impl Report {
             findings: evaluation.map(|e| e.findings.clone()).unwrap_or_default(),
             plan: evaluation.and_then(|e| e.plan().cloned()),
             digest: evaluation.and_then(Evaluation::digest).filter(|_| can_be_signed),
-            providers: evaluation.map(|e| e.providers.clone()).unwrap_or_default(),
+            providers: evaluation
+                .map(|e| {
+                    e.environments
+                        .iter()
+                        .map(|(name, place)| (name.clone(), place.provider))
+                        .collect()
+                })
+                .unwrap_or_default(),
             base_differs: evaluation.is_some_and(|e| e.base_differs),
             runs,
         })

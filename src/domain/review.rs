@@ -12,7 +12,7 @@ use super::merge_request::{MergeRequest, MergeRequestState};
 use super::plan::Plan;
 use super::report::ReportedChange;
 use super::request::Request;
-use super::rules::ProviderKind;
+use super::rules::Environment;
 use super::signoff::{Approval, Missing, VersionSeen};
 use super::transition::{Transition, signed_digest};
 
@@ -56,8 +56,9 @@ pub struct Evaluation {
     pub findings: Vec<Finding>,
     /// Whether the target branch holds other content than was accepted, on a path of the transitions.
     pub base_differs: bool,
-    /// The provider of each environment that it touches.
-    pub providers: BTreeMap<EnvironmentName, ProviderKind>,
+    /// The environments that it touches, as the rules define them: what is signed for one place is not signed for
+    /// another.
+    pub environments: BTreeMap<EnvironmentName, Environment>,
     /// The plan.
     pub planning: Planning,
 }
@@ -85,13 +86,13 @@ impl Evaluation {
     pub fn digest(&self) -> Option<Digest> {
         let plan = self.plan()?;
         (!self.is_refused() && !self.transitions.is_empty())
-            .then(|| signed_digest(&self.transitions, &plan.digest()))
+            .then(|| signed_digest(&self.transitions, &plan.digest(), &self.environments))
     }
 
     /// Names the transitions alone: two versions with the same one ask for the same thing.
     #[must_use]
     pub fn signature(&self) -> Digest {
-        signed_digest(&self.transitions, &Digest::of(b""))
+        signed_digest(&self.transitions, &Digest::of(b""), &BTreeMap::new())
     }
 }
 
@@ -166,6 +167,8 @@ pub struct Review {
     pub approvals: Vec<Approval>,
     /// What the gate said of them.
     pub judged: Option<Judged>,
+    /// Approvals given up to this time, by the forge's clock, are void.
+    pub voided_at: Option<Timestamp>,
     /// What became of it.
     pub landed: Option<Landed>,
 }
@@ -180,6 +183,7 @@ impl Review {
             evaluation: None,
             approvals: vec![],
             judged: None,
+            voided_at: None,
             landed: None,
         }
     }
@@ -188,6 +192,16 @@ impl Review {
     #[must_use]
     pub fn says_the_same_as(&self, later: &Self) -> bool {
         (&self.evaluation, &self.judged) == (&later.evaluation, &later.judged)
+    }
+
+    /// Whether another evaluation asks for the same of the same places, so that its plan is the same.
+    #[must_use]
+    pub fn evaluation_like(&self, other: &Evaluation) -> Option<&Evaluation> {
+        self.evaluation.as_ref().filter(|known| {
+            known.signature() == other.signature()
+                && known.requests == other.requests
+                && known.environments == other.environments
+        })
     }
 
     /// Whether it may still change.

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{
     Digest, EnvironmentName, Generation, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId,
+    TeamName,
 };
 use super::plan::{Action, Plan, Resource};
+use super::rules::Environment;
 use super::step::{Failure, IllegalEvent, StepState};
 
 /// Where a run stands.
@@ -120,8 +122,12 @@ pub struct Run {
     pub merge_request: Option<MergeRequestNumber>,
     /// The sign-off that it rests on.
     pub sign_off: Digest,
+    /// Whose they are.
+    pub team: TeamName,
     /// Where the resources are.
     pub environment: EnvironmentName,
+    /// What that name meant when it was signed off.
+    pub place: Environment,
     /// Where it stands.
     pub state: RunState,
     /// When it was made.

@@ -29,7 +29,7 @@ pub struct Approval {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Pusher {
-    /// Established from a push hook or the forge's events.
+    /// Established from the forge's events.
     Known(UserId),
     /// Not established: nobody can be excluded by it, so one more admin is asked for.
     Unknown,
@@ -45,12 +45,18 @@ pub struct VersionSeen {
     /// Whether its transitions differ from those of the version before (the first one's always do, and those of a
     /// version that was never looked at).
     pub changed: bool,
-    /// Who pushed it.
+    /// Who pushed it, as the forge's own events tell.
     pub pusher: Pusher,
+    /// Others who are said to have pushed one of its commits, onto any branch. Push hooks can be shaped by whoever may
+    /// edit them, so they only exclude.
+    pub also_pushed: BTreeSet<UserId>,
     /// E-mail addresses of its commits' authors and committers. Anyone can write any address into a commit: they only
     /// exclude.
     pub emails: BTreeSet<String>,
 }
+
+/// So many digits of a digest name it: fewer could be made to fit two changes by whoever writes both.
+pub const SHORTEST_DIGEST: usize = 32;
 
 /// What someone may do now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +102,9 @@ pub struct Evidence<'a> {
     pub versions: &'a [VersionSeen],
     /// When the forge says that the comment which shows this digest was written; nothing if it was not.
     pub shown_at: Option<Timestamp>,
+    /// What was given before this time is void: the merge request was closed, retargeted, or something else than what
+    /// is signed now was to be signed.
+    pub voided_at: Option<Timestamp>,
     /// How long after the newest changing version an approval must come.
     pub settling: SignedDuration,
     /// Whether the target branch holds other content than was accepted, on a path of the transitions.
@@ -118,6 +127,8 @@ pub enum Discount {
     NotAdmin,
     /// Given before the comment with this plan was there.
     BeforeComment,
+    /// Given before the merge request was closed, retargeted or changed.
+    Voided,
     /// Given before, or too soon after, the newest push.
     TooSoon {
         /// Approvals from this time on count.
@@ -141,6 +152,10 @@ impl fmt::Display for Discount {
             Self::NotAdmin => "the accepted landfall.yaml does not name them as admin",
             Self::BeforeComment => {
                 "it was given before this plan was shown: revoke the approval and approve again"
+            }
+            Self::Voided => {
+                "it was given before the merge request was closed, retargeted or changed: revoke the approval and \
+                 approve again"
             }
             Self::TooSoon { from } => {
                 return write!(
@@ -346,7 +361,7 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
         return Some(Discount::NotAdmin);
     }
     for version in evidence.versions.iter().filter(|version| version.changed) {
-        if version.pusher == Pusher::Known(user) {
+        if version.pusher == Pusher::Known(user) || version.also_pushed.contains(&user) {
             return Some(Discount::Pusher);
         }
         if version
@@ -363,10 +378,16 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
         .filter(|v| v.changed)
         .map(|v| v.created_at)
         .max();
+    if evidence.voided_at.is_some_and(|voided| approval.at <= voided) {
+        return Some(Discount::Voided);
+    }
     if let Some(digest) = &approval.digest {
-        let exact = digest.len() >= 12 && evidence.digest.as_str().starts_with(digest.as_str());
+        let exact = digest.len() >= SHORTEST_DIGEST && evidence.digest.as_str().starts_with(digest.as_str());
         if !exact {
             return Some(Discount::OtherDigest);
+        }
+        if evidence.shown_at.is_none_or(|shown| approval.at < shown) {
+            return Some(Discount::BeforeComment);
         }
         // Exact, so no settling; but what was voided by a push stays void when a later push brings it back.
         return newest_change
@@ -437,6 +458,7 @@ mod tests {
         versions: Vec<VersionSeen>,
         shown_at: Option<Timestamp>,
         base_differs: bool,
+        voided_at: Option<Timestamp>,
     }
 
     impl Story {
@@ -476,6 +498,7 @@ mod tests {
                 versions: vec![version('1', 0, true)],
                 shown_at: Some(at(10)),
                 base_differs: false,
+                voided_at: None,
             }
         }
 
@@ -484,7 +507,7 @@ mod tests {
             decide(&Evidence {
                 transitions: &self.transitions,
                 plan: &plan,
-                digest: &signed_digest(&self.transitions, &plan.digest()),
+                digest: &signed_digest(&self.transitions, &plan.digest(), &BTreeMap::new()),
                 rules: self.rules.as_ref(),
                 policy: &self.policy,
                 approvals: &self.approvals,
@@ -492,13 +515,14 @@ mod tests {
                 author: AUTHOR,
                 versions: &self.versions,
                 shown_at: self.shown_at,
+                voided_at: self.voided_at,
                 settling: SignedDuration::from_secs(30),
                 base_differs: self.base_differs,
             })
         }
 
         fn digest(&self) -> Digest {
-            signed_digest(&self.transitions, &Plan::default().digest())
+            signed_digest(&self.transitions, &Plan::default().digest(), &BTreeMap::new())
         }
 
         fn discounts(&self) -> Vec<Discount> {
@@ -534,6 +558,7 @@ mod tests {
             created_at: at(second),
             changed,
             pusher: Pusher::Known(AUTHOR),
+            also_pushed: BTreeSet::new(),
             emails: ["dev@example.com".to_owned()].into(),
         }
     }
@@ -693,12 +718,12 @@ mod tests {
         assert_eq!(given(digest.short()), []);
         assert_eq!(given(digest.as_str()), []);
         assert_eq!(
-            given(&digest.as_str()[..11]),
+            given(&digest.as_str()[..31]),
             [Discount::OtherDigest],
             "too short to be meant"
         );
         assert_eq!(given(""), [Discount::OtherDigest]);
-        assert_eq!(given(&"0".repeat(12)), [Discount::OtherDigest]);
+        assert_eq!(given(&"0".repeat(32)), [Discount::OtherDigest]);
         story
             .versions
             .extend([version('2', 110, true), version('1', 120, true)]);

@@ -1,8 +1,11 @@
 //! A transition: what a merge request, or a landing, does to one governed path.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::ids::{BlobId, Digest, RepositoryId, RequestKey};
+use super::ids::{BlobId, Digest, EnvironmentName, RepositoryId, RequestKey};
+use super::rules::Environment;
 
 /// What a governed path is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,9 +48,13 @@ pub enum ChangeKind {
     Move,
 }
 
-/// The digest that names a sign-off's content: the transitions, sorted, and the plan's own digest.
+/// The digest that names a sign-off's content: the transitions, sorted, the plan's own digest, and where it goes.
 #[must_use]
-pub fn signed_digest(transitions: &[Transition], plan: &Digest) -> Digest {
+pub fn signed_digest(
+    transitions: &[Transition],
+    plan: &Digest,
+    environments: &BTreeMap<EnvironmentName, Environment>,
+) -> Digest {
     let mut sorted: Vec<&Transition> = transitions.iter().collect();
     sorted.sort();
     let mut text = String::from("landfall sign-off v1\n");
@@ -56,6 +63,8 @@ pub fn signed_digest(transitions: &[Transition], plan: &Digest) -> Digest {
         text.push_str(&serde_json::to_value(transition).unwrap_or_default().to_string());
         text.push('\n');
     }
+    text.push_str(&serde_json::to_value(environments).unwrap_or_default().to_string());
+    text.push('\n');
     text.push_str(plan.as_str());
     Digest::of(text.as_bytes())
 }

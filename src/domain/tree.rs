@@ -17,6 +17,8 @@ pub enum Mode {
     SymbolicLink,
     /// Another repository at some commit.
     Submodule,
+    /// Something that no path of a file can name: a name that is not UTF-8, or one that no checkout takes.
+    Unreadable,
 }
 
 /// One path of a [`Tree`].
@@ -79,12 +81,19 @@ pub fn role(path: &str) -> Role {
     }
 }
 
+/// Whether a path ends as a YAML file does, in capitals or not.
+#[must_use]
+pub fn is_yaml(path: &str) -> bool {
+    let extension = path.rsplit('.').next().unwrap_or_default();
+    extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
+}
+
 /// Whether what lands at a path needs a sign-off: rules, and every file that is or looks like a request.
 #[must_use]
 pub fn is_governed(path: &str) -> bool {
     match role(path) {
         Role::Rules => true,
-        Role::Request => path.ends_with(".yaml") || path.ends_with(".yml"),
+        Role::Request => is_yaml(path),
         Role::Other => false,
     }
 }

@@ -361,6 +361,8 @@ pub enum Event {
     Note {
         /// Which.
         number: MergeRequestNumber,
+        /// Whose note it is, as the body says.
+        author: UserId,
     },
     /// Somebody wrote or changed a note on an issue.
     IssueNote {
@@ -417,7 +419,7 @@ pub trait Webhook: Send + Sync {
     ///
     /// # Errors
     /// Why it is refused.
-    fn check_headers(&self, headers: &http::HeaderMap) -> Result<(), WebhookError>;
+    fn check_headers(&self, headers: &http::HeaderMap, now: Timestamp) -> Result<(), WebhookError>;
 
     /// Verifies a call and says what it tells of. What is right but cannot be read is [`Event::Unknown`].
     ///

@@ -35,7 +35,19 @@ pub(super) fn governed(repository: &Repository, commit: &CommitId) -> Result<Tre
                 !matches!(name, "" | "." | "..") && !name.contains('/') && !name.eq_ignore_ascii_case(".git")
             });
             if !readable {
-                return Err(GitError::UnreadablePath { path: lossy });
+                // Kept as what it is, under a name of its own: one odd name stops its own change, never the repository.
+                let path = format!("{prefix}{}", entry.id());
+                let path = format!("{path}-{}", lossy.rsplit('/').next().unwrap_or_default());
+                let blob = blob_id(entry.id())?;
+                tree.entries.insert(
+                    path,
+                    Entry {
+                        mode: Mode::Unreadable,
+                        blob,
+                        size: 0,
+                    },
+                );
+                continue;
             }
             if entry.kind() == Some(ObjectType::Tree) {
                 folders.push((format!("{lossy}/"), entry.id()));
@@ -49,20 +61,14 @@ pub(super) fn governed(repository: &Repository, commit: &CommitId) -> Result<Tre
                     _ => return Err(GitError::UnreadablePath { path: lossy }),
                 },
             };
-            if tree
-                .entries
-                .insert(
-                    lossy.clone(),
-                    Entry {
-                        mode,
-                        blob: blob_id(entry.id())?,
-                        size,
-                    },
-                )
-                .is_some()
-            {
-                return Err(GitError::UnreadablePath { path: lossy });
-            }
+            tree.entries.insert(
+                lossy.clone(),
+                Entry {
+                    mode,
+                    blob: blob_id(entry.id())?,
+                    size,
+                },
+            );
         }
     }
     Ok(tree)

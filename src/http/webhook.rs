@@ -1,8 +1,12 @@
 //! `POST /webhooks/<repository>`: verified, stored, and only then answered.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+
+use tokio::time::timeout;
 
 use crate::app::intake;
 use crate::domain::ids::RepositoryId;
@@ -11,6 +15,9 @@ use super::Http;
 
 /// GitLab sends no more than 25 MB (its documentation, "Webhooks: limits").
 const LARGEST_BODY: usize = 25 * 1024 * 1024;
+
+/// GitLab gives up after 10 s itself.
+const LONGEST_BODY: Duration = Duration::from_secs(10);
 
 /// The answers never say what was wrong with a call: that is for our log.
 type Answer = (StatusCode, &'static str);
@@ -24,21 +31,23 @@ pub(super) async fn receive(
     body: Body,
 ) -> Answer {
     let Ok(id) = RepositoryId::new(repository) else {
+        tracing::warn!("webhook refused: its address names no repository");
         return REFUSED;
     };
     let (Some(webhook), Ok(known)) = (http.webhooks.get(&id), http.app.repository(&id)) else {
+        tracing::warn!(repository = %id, "webhook refused: no such repository is configured");
         return REFUSED;
     };
     // Before a byte of the body is read.
-    if let Err(error) = webhook.check_headers(&headers) {
+    if let Err(error) = webhook.check_headers(&headers, http.app.clock().now()) {
         tracing::warn!(repository = %id, %error, "webhook refused");
         return REFUSED;
     }
     let Ok(_permit) = http.bodies.acquire().await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
     };
-    let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
-        tracing::warn!(repository = %id, "webhook refused: its body broke off or is too large");
+    let Ok(Ok(body)) = timeout(LONGEST_BODY, to_bytes(body, LARGEST_BODY)).await else {
+        tracing::warn!(repository = %id, "webhook refused: its body broke off, took too long or is too large");
         return (StatusCode::PAYLOAD_TOO_LARGE, "too large\n");
     };
     let now = http.app.clock().now();

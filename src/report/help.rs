@@ -58,7 +58,7 @@ mod tests {
             .collect();
         assert_eq!(commands.len(), 4);
         for command in commands {
-            let command = command.replace("<digest>", "0a1b2c3d4e5f");
+            let command = command.replace("<digest>", &"0a".repeat(16));
             assert!(
                 !matches!(parse(&command).as_slice(), [Command::Unknown(_)] | []),
                 "{command}"

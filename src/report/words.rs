@@ -251,6 +251,8 @@ fn few(because: &HeldBecause) -> HeldBecause {
     match because {
         HeldBecause::DirectPush => HeldBecause::DirectPush,
         HeldBecause::HistoryRewritten => HeldBecause::HistoryRewritten,
+        HeldBecause::NotRecognised => HeldBecause::NotRecognised,
+        HeldBecause::NotAdopted => HeldBecause::NotAdopted,
         HeldBecause::Refused => HeldBecause::Refused,
         HeldBecause::NotSignedOff { missing } => HeldBecause::NotSignedOff {
             missing: shorten(missing),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
@@ -18,6 +18,7 @@ use crate::domain::signoff::SignedOff;
 use crate::domain::transition::{Subject, Transition};
 use crate::domain::tree::RULES_PATH;
 use crate::store::keys::{self, Touch};
+use crate::store::repositories::Examined;
 use crate::store::values::{from_json, parse, to_integer, to_json, to_micros};
 use crate::store::{Lease, Store, StoreError, audit, repositories, requests, reviews};
 
@@ -66,10 +67,10 @@ pub struct Acceptance {
     pub review: Review,
     /// What was signed.
     pub evaluation: Evaluation,
-    /// The commit of the target branch.
+    /// The commit of the target branch that holds it.
     pub commit: CommitId,
-    /// Whether this is a landing; otherwise what was held is released, and history was looked at already.
-    pub is_landing: bool,
+    /// What was looked at for it; nothing where something that was held is released.
+    pub examined: Option<Examined>,
     /// The bytes of every blob that a transition leads to.
     pub contents: BTreeMap<BlobId, Vec<u8>>,
 }
@@ -79,8 +80,8 @@ pub struct Acceptance {
 pub struct Holding {
     /// The merge request; nothing for a direct push.
     pub review: Option<Review>,
-    /// The last commit of it on the target branch.
-    pub commit: CommitId,
+    /// What was looked at.
+    pub examined: Examined,
     /// What landed.
     pub landed: Vec<Landed>,
     /// Why it is held.
@@ -146,7 +147,7 @@ impl Store {
                     review,
                     evaluation,
                     commit,
-                    is_landing,
+                    examined,
                     contents,
                 } = acceptance;
                 let number = review.facts.number;
@@ -182,12 +183,14 @@ impl Store {
                     transitions: evaluation.transitions.clone(),
                 };
                 audit::append(connection, &id, &record, now).await?;
-                if is_landing {
-                    repositories::examined(connection, &id, &commit, review.facts.merged_at).await?;
+                if let Some(examined) = &examined {
+                    repositories::examine(connection, &id, examined, review.facts.merged_at).await?;
                 }
                 let landed = Some(review::Landed::Accepted { commit });
                 reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
-                touch_open_reviews(connection, &id, &evaluation.transitions, number, now).await
+                let rules = evaluation.transitions.iter().any(|t| t.subject == Subject::Rules);
+                let paths: Vec<String> = evaluation.transitions.iter().map(|t| t.path.clone()).collect();
+                touch_open_reviews(connection, &id, &paths, rules, Some(number), now).await
             })
         })
         .await
@@ -208,7 +211,8 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
-                let Holding { review, commit, landed, because } = holding;
+                let Holding { review, examined, landed, because } = holding;
+                let commit = examined.to.clone();
                 let merge_request = review.as_ref().map(|review| review.facts.number);
                 for one in &landed {
                     sqlx::query(
@@ -226,12 +230,13 @@ impl Store {
                     .execute(&mut *connection)
                     .await?;
                 }
-                let paths = landed.into_iter().map(|one| one.path).collect();
+                let paths: Vec<String> = landed.into_iter().map(|one| one.path).collect();
                 let record =
-                    Record::Held { merge_request, commit: commit.clone(), because: because.clone(), paths };
+                    Record::Held { merge_request, commit: commit.clone(), because: because.clone(), paths: paths.clone() };
                 audit::append(connection, &id, &record, now).await?;
                 let merged_at = review.as_ref().and_then(|review| review.facts.merged_at);
-                repositories::examined(connection, &id, &commit, merged_at).await?;
+                repositories::examine(connection, &id, &examined, merged_at).await?;
+                touch_open_reviews(connection, &id, &paths, false, merge_request, now).await?;
                 match review {
                     Some(review) => {
                         let landed = Some(review::Landed::Held { commit, because });
@@ -287,6 +292,16 @@ impl Store {
                     .bind(id.as_str())
                     .execute(&mut *connection)
                     .await?;
+                // What was signed off for another tree is not signed off for this one.
+                sqlx::query(
+                    "UPDATE requests SET generation = generation + 1, deleted = 1, sign_off = NULL, signed_plan = ?2,
+                       merge_request = NULL, pending = '{}', held = NULL, retry = 0
+                     WHERE repository = ?1",
+                )
+                .bind(id.as_str())
+                .bind(to_json("plan", &Plan::default())?)
+                .execute(&mut *connection)
+                .await?;
                 for (path, (blob, request, bytes)) in &files {
                     put_blob(connection, blob, bytes).await?;
                     put_file(connection, &id, path, blob, request.as_ref(), None).await?;
@@ -295,7 +310,8 @@ impl Store {
                         sqlx::query(
                             "INSERT INTO requests (repository, request, generation, content, signed_plan)
                              VALUES (?1, ?2, 1, ?3, ?4)
-                             ON CONFLICT (repository, request) DO UPDATE SET content = excluded.content",
+                             ON CONFLICT (repository, request) DO UPDATE SET
+                               content = excluded.content, deleted = 0",
                         )
                         .bind(id.as_str())
                         .bind(request.key.to_string())
@@ -305,11 +321,25 @@ impl Store {
                         .await?;
                     }
                 }
-                repositories::examined(connection, &id, &commit, None).await?;
-                sqlx::query("UPDATE repositories SET suspended = NULL WHERE id = ?1")
+                // The forge's clock and ours may differ; a day more costs one longer list.
+                let since = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(now);
+                sqlx::query(
+                    "UPDATE repositories SET suspended = NULL, examined = ?2, merged_until = MAX(merged_until, ?3)
+                     WHERE id = ?1",
+                )
                     .bind(id.as_str())
+                    .bind(commit.as_str())
+                    .bind(to_micros(since))
                     .execute(&mut *connection)
                     .await?;
+                let runs: Vec<String> =
+                    sqlx::query_scalar("SELECT id FROM runs WHERE repository = ?1 AND finished_at IS NULL")
+                        .bind(id.as_str())
+                        .fetch_all(&mut *connection)
+                        .await?;
+                for run in runs {
+                    keys::touch(connection, &Touch::fact(Key::Run(parse("run id", &run)?)), now).await?;
+                }
                 let record = Record::Adopted {
                     commit,
                     by,
@@ -417,13 +447,14 @@ async fn put_transition(
     .await
 }
 
-/// A landing changes what open merge requests are compared with: those that share a path or a request, and all of them
-/// when the rules changed.
+/// What lands changes what open merge requests are compared with: those that share a path, and all of them when the
+/// rules changed.
 async fn touch_open_reviews(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
-    landed: &[Transition],
-    landed_by: MergeRequestNumber,
+    paths: &[String],
+    rules: bool,
+    landed_by: Option<MergeRequestNumber>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let rows: Vec<String> =
@@ -431,19 +462,15 @@ async fn touch_open_reviews(
             .bind(repository.as_str())
             .fetch_all(&mut *connection)
             .await?;
-    let rules = landed
-        .iter()
-        .any(|transition| transition.subject == Subject::Rules);
     for text in rows {
         let review: Review = from_json("review", &text)?;
         let shares = review.evaluation.as_ref().is_none_or(|evaluation| {
-            evaluation.transitions.iter().any(|theirs| {
-                landed
-                    .iter()
-                    .any(|ours| ours.path == theirs.path || ours.subject == theirs.subject)
-            })
+            evaluation
+                .transitions
+                .iter()
+                .any(|theirs| paths.contains(&theirs.path))
         });
-        if review.facts.number != landed_by && (rules || shares) {
+        if Some(review.facts.number) != landed_by && (rules || shares) {
             let key = Key::Review {
                 repository: repository.clone(),
                 merge_request: review.facts.number,

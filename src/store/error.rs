@@ -97,6 +97,12 @@ pub enum StoreError {
         /// The project that it is tied to.
         found: i64,
     },
+    /// Somebody adopted another commit meanwhile: what was looked at is looked at again from there.
+    #[error("repository {repository}: the mark of what was looked at has moved; nothing was recorded")]
+    Overtaken {
+        /// The repository.
+        repository: RepositoryId,
+    },
     /// A state machine was asked for what cannot be.
     #[error(transparent)]
     Illegal(#[from] IllegalEvent),

@@ -211,6 +211,19 @@ pub(in crate::store) async fn touch(
     Ok(())
 }
 
+/// Whether a key was touched since it was claimed; for use inside other intents.
+pub(in crate::store) async fn is_touched_since(
+    connection: &mut SqliteConnection,
+    lease: &Lease,
+) -> Result<bool, StoreError> {
+    let touched: Option<i64> = sqlx::query_scalar("SELECT 1 FROM keys WHERE key = ?1 AND generation > ?2")
+        .bind(lease.key.to_string())
+        .bind(to_integer(lease.generation)?)
+        .fetch_optional(connection)
+        .await?;
+    Ok(touched.is_some())
+}
+
 /// Fails if the key was claimed by another since: the intent that asks rolls back with it.
 pub(in crate::store) async fn check_fence(
     connection: &mut SqliteConnection,

@@ -34,7 +34,7 @@ pub use deliveries::{DeliveryRecord, Recorded};
 pub use error::StoreError;
 pub use keys::{Cause, DeadKey, Finished, Lease, PendingKey, Touch};
 pub use reports::OwnNote;
-pub use repositories::RepositoryState;
+pub use repositories::{Examined, RepositoryState};
 pub use requests::Desired;
 pub use reviews::{ObeyedNote, Push, ReadNotes};
 pub use runs::WaitingStep;

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::domain::ids::{Digest, MergeRequestNumber, RepositoryId};
-use crate::domain::key::ReportSubject;
+use crate::domain::ids::{Digest, RepositoryId};
+use crate::domain::key::{Key, ReportSubject};
 use crate::domain::review::Shown;
-use crate::store::keys;
+use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_micros, parse, to_integer, to_micros};
 use crate::store::{Lease, Store, StoreError};
 
@@ -49,7 +49,8 @@ impl Store {
         }))
     }
 
-    /// Records that a note is about to be written: after a crash it may be there.
+    /// Records that a note is about to be written or changed: after a crash it may say the new or the old. `shows` is
+    /// the digest that it will show, for the comment of a merge request; what it showed before is then shown no more.
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
@@ -59,27 +60,44 @@ impl Store {
         repository: &RepositoryId,
         subject: &ReportSubject,
         marker: &str,
+        shows: Option<Option<Digest>>,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let (lease, repository) = (lease.clone(), repository.clone());
-        let (subject, marker) = (subject_text(subject), marker.to_owned());
+        let (subject, marker) = (subject.clone(), marker.to_owned());
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
                 sqlx::query(
-                    "INSERT INTO notes (repository, subject, marker) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                    "INSERT INTO notes (repository, subject, marker, at) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (repository, subject, marker) DO UPDATE SET
+                       digest = NULL, at = excluded.at",
                 )
                 .bind(repository.as_str())
-                .bind(subject)
+                .bind(subject_text(&subject))
                 .bind(marker)
-                .execute(connection)
+                .bind(to_micros(now))
+                .execute(&mut *connection)
                 .await?;
+                if let (Some(shows), ReportSubject::MergeRequest(number)) = (shows, &subject) {
+                    sqlx::query(
+                        "UPDATE reviews SET shown_digest = NULL, shown_at = NULL
+                         WHERE repository = ?1 AND number = ?2 AND shown_digest IS NOT ?3",
+                    )
+                    .bind(repository.as_str())
+                    .bind(to_integer(number.0)?)
+                    .bind(shows.as_ref().map(Digest::as_str))
+                    .execute(connection)
+                    .await?;
+                }
                 Ok(())
             })
         })
         .await
     }
 
-    /// Records what a note shows. `number` is nothing where it turned out to be gone.
+    /// Records what a note says, and with it the plan that a merge request's comment shows: the time of one that it
+    /// showed already stays. Who approved while it was being written is looked at again.
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
@@ -90,57 +108,49 @@ impl Store {
         subject: &ReportSubject,
         marker: &str,
         note: OwnNote,
+        shown: Option<Shown>,
     ) -> Result<(), StoreError> {
         let (lease, repository) = (lease.clone(), repository.clone());
-        let (subject, marker) = (subject_text(subject), marker.to_owned());
+        let (subject, marker) = (subject.clone(), marker.to_owned());
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
                 sqlx::query(
-                    "INSERT INTO notes (repository, subject, marker, number, digest, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                    "INSERT INTO notes (repository, subject, marker, number, digest, at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                      ON CONFLICT (repository, subject, marker) DO UPDATE SET
                        number = excluded.number, digest = excluded.digest, at = excluded.at",
                 )
                 .bind(repository.as_str())
-                .bind(subject)
+                .bind(subject_text(&subject))
                 .bind(marker)
                 .bind(note.number.map(to_integer).transpose()?)
                 .bind(note.digest.as_ref().map(Digest::as_str))
                 .bind(note.at.map(to_micros))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    /// Records which plan a merge request's comment shows. The time of one that it showed already stays.
-    ///
-    /// # Errors
-    /// Those of the database, and a lost lease.
-    pub async fn record_shown(
-        &self,
-        lease: &Lease,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-        shown: Option<Shown>,
-    ) -> Result<(), StoreError> {
-        let (lease, repository) = (lease.clone(), repository.clone());
-        self.write(move |connection| {
-            Box::pin(async move {
-                keys::check_fence(connection, &lease).await?;
-                let digest = shown.as_ref().map(|shown| shown.digest.as_str().to_owned());
-                sqlx::query(
+                let (Some(shown), ReportSubject::MergeRequest(number)) = (shown, &subject) else {
+                    return Ok(());
+                };
+                let is_new = sqlx::query(
                     "UPDATE reviews SET shown_digest = ?3, shown_at = ?4
                      WHERE repository = ?1 AND number = ?2 AND shown_digest IS NOT ?3",
                 )
                 .bind(repository.as_str())
                 .bind(to_integer(number.0)?)
-                .bind(digest)
-                .bind(shown.as_ref().map(|shown| to_micros(shown.at)))
-                .execute(connection)
-                .await?;
+                .bind(shown.digest.as_str())
+                .bind(to_micros(shown.at))
+                .execute(&mut *connection)
+                .await?
+                .rows_affected()
+                    > 0;
+                if is_new && keys::is_touched_since(connection, &lease).await? {
+                    let key = Key::Review {
+                        repository,
+                        merge_request: *number,
+                    };
+                    keys::touch(connection, &Touch::fact(key), shown.at).await?;
+                }
                 Ok(())
             })
         })

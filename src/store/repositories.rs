@@ -22,26 +22,39 @@ pub struct RepositoryState {
     pub merged_until: Timestamp,
 }
 
+/// Commits of the target branch that were looked at together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// What had been looked at before. If the mark stands elsewhere by now, nothing is recorded.
+    pub from: CommitId,
+    /// The last of them.
+    pub to: CommitId,
+}
+
 /// Moves the mark of what was looked at, under whoever's transaction.
-pub(in crate::store) async fn examined(
+pub(in crate::store) async fn examine(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
-    commit: &CommitId,
+    examined: &Examined,
     merged_at: Option<Timestamp>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE repositories SET examined = ?2, merged_until = MAX(merged_until, COALESCE(?3, merged_until)) WHERE id = ?1",
+    let moved = sqlx::query(
+        "UPDATE repositories SET examined = ?3, merged_until = MAX(merged_until, COALESCE(?4, merged_until))
+         WHERE id = ?1 AND examined = ?2",
     )
     .bind(repository.as_str())
-    .bind(commit.as_str())
+    .bind(examined.from.as_str())
+    .bind(examined.to.as_str())
     .bind(merged_at.map(to_micros))
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    sqlx::query("DELETE FROM unexplained WHERE repository = ?1")
-        .bind(repository.as_str())
-        .execute(connection)
-        .await?;
-    Ok(())
+    if moved.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Overtaken {
+            repository: repository.clone(),
+        })
+    }
 }
 
 impl Store {
@@ -210,19 +223,22 @@ impl Store {
         &self,
         lease: &Lease,
         repository: &RepositoryId,
-        commit: &CommitId,
+        examined: &Examined,
         review: Option<Review>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (lease, id, commit) = (lease.clone(), repository.clone(), commit.clone());
+        let (lease, id, examined) = (lease.clone(), repository.clone(), examined.clone());
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
                 let merged_at = review.as_ref().and_then(|review| review.facts.merged_at);
-                examined(connection, &id, &commit, merged_at).await?;
+                examine(connection, &id, &examined, merged_at).await?;
                 if let Some(review) = review {
                     // What became of it once stays: a later, identical landing is no news.
-                    let landed = review.landed.clone().or(Some(Landed::Nothing { commit }));
+                    let landed = review
+                        .landed
+                        .clone()
+                        .or(Some(Landed::Nothing { commit: examined.to }));
                     reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
                 }
                 Ok(())

@@ -21,8 +21,10 @@ use crate::store::{Lease, Store, StoreError, audit, reviews};
 pub struct Desired {
     /// Which generation.
     pub generation: Generation,
-    /// The request; nothing once it is deleted.
-    pub request: Option<Request>,
+    /// The request, as it was last accepted.
+    pub request: Request,
+    /// Whether it is accepted no more.
+    pub deleted: bool,
     /// The digest of the sign-off; nothing where it was adopted by hand.
     pub sign_off: Option<Digest>,
     /// What was signed for it.
@@ -52,7 +54,8 @@ impl Desired {
 
 type DesiredRow = (
     i64,
-    Option<String>,
+    String,
+    bool,
     Option<String>,
     String,
     Option<i64>,
@@ -74,7 +77,7 @@ impl Store {
         request: &RequestKey,
     ) -> Result<Option<Desired>, StoreError> {
         let row: Option<DesiredRow> = sqlx::query_as(
-            "SELECT generation, content, sign_off, signed_plan, merge_request, pending, held, retry,
+            "SELECT generation, content, deleted, sign_off, signed_plan, merge_request, pending, held, retry,
                (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
                 AND runs.request = requests.request AND runs.generation = requests.generation),
                (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
@@ -85,14 +88,26 @@ impl Store {
         .bind(request.to_string())
         .fetch_optional(self.readers())
         .await?;
-        let Some((generation, content, sign_off, plan, merge_request, pending, held, retry, runs, running)) =
-            row
+        let Some((
+            generation,
+            content,
+            deleted,
+            sign_off,
+            plan,
+            merge_request,
+            pending,
+            held,
+            retry,
+            runs,
+            running,
+        )) = row
         else {
             return Ok(None);
         };
         Ok(Some(Desired {
             generation: Generation(from_integer(generation)?),
-            request: content.map(|text| from_json("request", &text)).transpose()?,
+            request: from_json("request", &content)?,
+            deleted,
             sign_off: sign_off.map(|text| parse("digest", &text)).transpose()?,
             signed_plan: from_json("plan", &plan)?,
             merge_request: merge_request
@@ -220,7 +235,12 @@ pub(in crate::store) async fn put(
     signed_off: &SignedOff,
     number: MergeRequestNumber,
 ) -> Result<(), StoreError> {
-    let request = evaluation.requests.iter().find(|request| request.key == *key);
+    let request = evaluation
+        .requests
+        .iter()
+        .find(|request| request.key == *key)
+        .map(|request| to_json("request", request))
+        .transpose()?;
     let plan = evaluation
         .plan()
         .map(|plan| plan.of_request(key))
@@ -229,13 +249,13 @@ pub(in crate::store) async fn put(
         "INSERT INTO requests (repository, request, generation, content, sign_off, signed_plan, merge_request)
          VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)
          ON CONFLICT (repository, request) DO UPDATE SET
-           generation = requests.generation + 1, content = excluded.content, sign_off = excluded.sign_off,
+           generation = requests.generation + 1, content = COALESCE(?3, requests.content), deleted = ?3 IS NULL, sign_off = excluded.sign_off,
            signed_plan = excluded.signed_plan, merge_request = excluded.merge_request,
            pending = '{}', held = NULL, retry = 0",
     )
     .bind(repository.as_str())
     .bind(key.to_string())
-    .bind(request.map(|request| to_json("request", request)).transpose()?)
+    .bind(request)
     .bind(signed_off.digest().as_str())
     .bind(to_json("plan", &plan)?)
     .bind(to_integer(number.0)?)

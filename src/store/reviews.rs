@@ -5,9 +5,11 @@ use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
 use crate::domain::finding::Severity;
-use crate::domain::ids::{MergeRequestNumber, NoteId, RepositoryId, UserId};
+use std::collections::BTreeSet;
+
+use crate::domain::ids::{CommitId, MergeRequestNumber, NoteId, RepositoryId, UserId};
 use crate::domain::key::{Key, ReportSubject};
-use crate::domain::merge_request::User;
+use crate::domain::merge_request::{MergeRequestState, User};
 use crate::domain::report::CommandAnswer;
 use crate::domain::review::{Landed, Review, Shown};
 use crate::domain::signoff::Approval;
@@ -23,7 +25,7 @@ pub struct Push {
     /// Onto which branch.
     pub branch: String,
     /// Its new head.
-    pub after: crate::domain::ids::CommitId,
+    pub after: CommitId,
 }
 
 /// A note that asked for something.
@@ -61,14 +63,15 @@ pub(in crate::store) async fn put(
 ) -> Result<(), StoreError> {
     let number = review.facts.number;
     sqlx::query(
-        "INSERT INTO reviews (repository, number, open, held, review) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO reviews (repository, number, open, held, adrift, review) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (repository, number) DO UPDATE SET
-           open = excluded.open, held = excluded.held, review = excluded.review",
+           open = excluded.open, held = excluded.held, adrift = excluded.adrift, review = excluded.review",
     )
     .bind(repository.as_str())
     .bind(to_integer(number.0)?)
     .bind(review.is_open())
     .bind(matches!(review.landed, Some(Landed::Held { .. })))
+    .bind(review.facts.state == MergeRequestState::Merged && review.landed.is_none())
     .bind(to_json("review", review)?)
     .execute(&mut *connection)
     .await?;
@@ -178,6 +181,60 @@ impl Store {
         .fetch_all(self.readers())
         .await?;
         rows.iter().map(|text| from_json("review", text)).collect()
+    }
+
+    /// Every merge request that is merged and was not found on the target branch yet.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn adrift_reviews(&self, repository: &RepositoryId) -> Result<Vec<Review>, StoreError> {
+        let rows: Vec<String> = sqlx::query_scalar(
+            "SELECT review FROM reviews WHERE repository = ?1 AND adrift = 1 ORDER BY number",
+        )
+        .bind(repository.as_str())
+        .fetch_all(self.readers())
+        .await?;
+        rows.iter().map(|text| from_json("review", text)).collect()
+    }
+
+    /// Records what became of a merge request that was not recognised when it landed.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn record_landed(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        review: Review,
+        landed: Landed,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, repository) = (lease.clone(), repository.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                if let Landed::Held { commit, because } = &landed {
+                    let record = Record::Held {
+                        merge_request: Some(review.facts.number),
+                        commit: commit.clone(),
+                        because: because.clone(),
+                        paths: vec![],
+                    };
+                    audit::append(connection, &repository, &record, now).await?;
+                }
+                put(
+                    connection,
+                    &repository,
+                    &Review {
+                        landed: Some(landed),
+                        ..review
+                    },
+                    now,
+                )
+                .await
+            })
+        })
+        .await
     }
 
     /// Records what a review came to, and touches its report.
@@ -321,7 +378,40 @@ impl Store {
             .collect()
     }
 
-    /// How many deliveries told of notes that were not read yet; 0 if none did.
+    /// The pushes that push hooks told of whose head is one of these commits, onto any branch.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn pushes_of(
+        &self,
+        repository: &RepositoryId,
+        commits: &BTreeSet<CommitId>,
+    ) -> Result<Vec<Push>, StoreError> {
+        let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
+            "SELECT branch, after, user_id, username FROM pushes
+             WHERE repository = ?1 AND after IN (SELECT value FROM json_each(?2))",
+        )
+        .bind(repository.as_str())
+        .bind(to_json("commits", commits)?)
+        .fetch_all(self.readers())
+        .await?;
+        rows.into_iter()
+            .map(|(branch, after, user, username)| {
+                let user = User {
+                    id: UserId(from_integer(user)?),
+                    username,
+                };
+                Ok(Push {
+                    user,
+                    branch,
+                    after: parse("commit id", &after)?,
+                })
+            })
+            .collect()
+    }
+
+    /// How many deliveries told of notes that were not read yet; nothing for a merge request that was never recorded,
+    /// of which they may have told before.
     ///
     /// # Errors
     /// Those of the database.
@@ -329,14 +419,14 @@ impl Store {
         &self,
         repository: &RepositoryId,
         number: MergeRequestNumber,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let due: Option<i64> =
             sqlx::query_scalar("SELECT notes_due FROM reviews WHERE repository = ?1 AND number = ?2")
                 .bind(repository.as_str())
                 .bind(to_integer(number.0)?)
                 .fetch_optional(self.readers())
                 .await?;
-        from_integer(due.unwrap_or_default())
+        due.map(from_integer).transpose()
     }
 
     /// Says of every merge request that is open or held that its notes are to be read.
@@ -367,7 +457,7 @@ impl Store {
         &self,
         repository: &RepositoryId,
         number: MergeRequestNumber,
-    ) -> Result<std::collections::BTreeSet<NoteId>, StoreError> {
+    ) -> Result<BTreeSet<NoteId>, StoreError> {
         let rows: Vec<i64> =
             sqlx::query_scalar("SELECT note FROM commands WHERE repository = ?1 AND number = ?2")
                 .bind(repository.as_str())
@@ -427,7 +517,12 @@ impl Store {
                 .await?;
                 if retry {
                     let requests: Vec<String> = sqlx::query_scalar(
-                        "UPDATE requests SET retry = 1 WHERE repository = ?1 AND merge_request = ?2 RETURNING request",
+                        "UPDATE requests SET retry = 1
+                         WHERE repository = ?1 AND merge_request = ?2 AND sign_off IS NOT NULL
+                           AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository
+                             AND runs.request = requests.request AND runs.generation = requests.generation
+                             AND (runs.finished_at IS NULL OR runs.state = '\"succeeded\"'))
+                         RETURNING request",
                     )
                     .bind(repository.as_str())
                     .bind(merge_request)

@@ -11,6 +11,7 @@ use crate::domain::ids::{
 };
 use crate::domain::key::{Key, Share};
 use crate::domain::plan::{Action, ResourceKind};
+use crate::domain::rules::ProviderKind;
 use crate::domain::run::{Run, RunState, Step};
 use crate::domain::step::{StepEvent, StepState};
 use crate::store::keys::{self, Touch};
@@ -24,6 +25,8 @@ pub struct WaitingStep {
     pub run: RunId,
     /// Its resource.
     pub resource: ResourceName,
+    /// Which provider is at it.
+    pub provider: ProviderKind,
     /// The attempt, from 1.
     pub attempt: u32,
     /// The provider's token.
@@ -47,14 +50,9 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
-    pub async fn make_run(
-        &self,
-        lease: &Lease,
-        run: &Run,
-        team: &TeamName,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (lease, run, team) = (lease.clone(), run.clone(), team.clone());
+    pub async fn make_run(&self, lease: &Lease, run: &Run, now: Timestamp) -> Result<(), StoreError> {
+        let (lease, run) = (lease.clone(), run.clone());
+        let team = run.team.clone();
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
@@ -257,8 +255,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<WaitingStep>, StoreError> {
         let rows: Vec<(String, String, String)> = sqlx::query_as(
-            "SELECT run, resource, state FROM steps
-             WHERE repository = ?1 AND environment = ?2 AND poll_at <= ?3 ORDER BY poll_at LIMIT 1000",
+            "SELECT runs.run, steps.resource, steps.state FROM steps JOIN runs ON runs.id = steps.run
+             WHERE steps.repository = ?1 AND steps.environment = ?2 AND steps.poll_at <= ?3
+             ORDER BY steps.poll_at LIMIT 1000",
         )
         .bind(repository.as_str())
         .bind(environment.as_str())
@@ -268,10 +267,13 @@ impl Store {
         let mut waiting = Vec::with_capacity(rows.len());
         for (run, resource, state) in rows {
             if let StepState::Waiting { attempt, token, .. } = from_json("step state", &state)? {
-                let (run, resource) = (parse("run id", &run)?, parse("resource name", &resource)?);
+                let run: Run = from_json("run", &run)?;
+                let resource = parse("resource name", &resource)?;
+                let provider = run.place.provider;
                 waiting.push(WaitingStep {
-                    run,
+                    run: run.id,
                     resource,
+                    provider,
                     attempt,
                     token,
                 });
@@ -384,16 +386,15 @@ async fn insert_step(connection: &mut SqliteConnection, run: &Run, step: &Step) 
 }
 
 async fn read_row(connection: &mut SqliteConnection, id: RunId) -> Result<RunRow, StoreError> {
-    let (run, state, team): (String, String, String) =
-        sqlx::query_as("SELECT run, state, team FROM runs WHERE id = ?1")
-            .bind(id.to_string())
-            .fetch_one(connection)
-            .await?;
+    let (run, state): (String, String) = sqlx::query_as("SELECT run, state FROM runs WHERE id = ?1")
+        .bind(id.to_string())
+        .fetch_one(connection)
+        .await?;
     let run: Run = from_json("run", &run)?;
     Ok(RunRow {
         repository: run.repository,
         request: run.request,
-        team: parse("team", &team)?,
+        team: run.team,
         environment: run.environment,
         merge_request: run.merge_request,
         state: from_json("run state", &state)?,

@@ -107,7 +107,7 @@ impl Scene {
             "[database]\nurl = {database}\n[http]\nlisten = \"{listen}\"\n[mirror]\ndirectory = {mirror}\n\
              [simulator]\nfile = {simulator}\n[[repositories]]\nid = \"{REPOSITORY}\"\nforge = \"gitlab\"\n\
              url = \"{forge}\"\nproject = {project}\ntoken = {token}\nsigning_tokens = [{signing}]\n\
-             settling_seconds = 0\nattribution_grace_seconds = 2\nsweep_seconds = 60\n",
+             settling_seconds = 0\nforge_lag_seconds = 2\nsweep_seconds = 60\n",
             database = quoted(&format!("sqlite://{}", folder.join("landfall.db").display())),
             mirror = file("mirrors"),
             simulator = file("simulator.db"),

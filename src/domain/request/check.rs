@@ -188,6 +188,10 @@ fn folder<'a>(file: &ChangedFile<'a>) -> Result<&'a str, Vec<Finding>> {
             "a symbolic link",
             "Put a plain file in its place: links are not followed.",
         )),
+        Mode::Unreadable => Some((
+            "something whose name cannot be read",
+            "Give it a name of plain letters, in UTF-8.",
+        )),
         Mode::Submodule => Some((
             "a submodule",
             "Put plain files in its place: other repositories are not read.",

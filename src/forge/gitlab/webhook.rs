@@ -135,9 +135,9 @@ pub struct GitLabWebhook {
 }
 
 impl Webhook for GitLabWebhook {
-    fn check_headers(&self, headers: &HeaderMap) -> Result<(), WebhookError> {
+    fn check_headers(&self, headers: &HeaderMap, now: Timestamp) -> Result<(), WebhookError> {
         if !self.secrets.signing_keys.is_empty() && headers.contains_key(SIGNATURE) {
-            return Ok(());
+            return Signed::of(headers).and_then(|signed| signed.check_fresh(now));
         }
         // A plain token says all there is to know; the body adds nothing to it.
         verify_token(headers, &self.secrets)
@@ -157,42 +157,66 @@ fn verify_signature(
     keys: &[SigningKey],
     now: Timestamp,
 ) -> Result<(), WebhookError> {
-    let required = |name: &HeaderName| {
-        one(headers, name)?
-            .filter(|value| !value.is_empty())
-            .ok_or(WebhookError::MalformedHeader)
-    };
-    let (id, timestamp, signatures) = (required(&ID)?, required(&TIMESTAMP)?, required(&SIGNATURE)?);
-    let signed_at = std::str::from_utf8(timestamp)
-        .ok()
-        .and_then(|seconds| seconds.parse::<i64>().ok())
-        .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .ok_or(WebhookError::MalformedHeader)?;
-    let candidates: Vec<Vec<u8>> = signatures
-        .split(|byte| *byte == b' ')
-        .filter_map(|signature| STANDARD.decode(signature.strip_prefix(b"v1,")?).ok())
-        .collect();
+    let signed = Signed::of(headers)?;
     let mut right = Choice::from(0);
     for key in keys {
         // HMAC takes keys of any length, so this is never an error.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key.0) else {
             continue;
         };
-        for part in [id, b".", timestamp, b".", body] {
+        for part in [signed.id, b".", signed.timestamp, b".", body] {
             mac.update(part);
         }
         let expected = mac.finalize().into_bytes();
-        for candidate in &candidates {
+        for candidate in &signed.candidates {
             right |= expected.as_slice().ct_eq(candidate);
         }
     }
     if !bool::from(right) {
         return Err(WebhookError::WrongSignature);
     }
-    if now.duration_since(signed_at).abs() > TOLERANCE {
-        return Err(WebhookError::Stale);
+    signed.check_fresh(now)
+}
+
+/// The headers of a signed call.
+struct Signed<'a> {
+    id: &'a [u8],
+    timestamp: &'a [u8],
+    at: Timestamp,
+    candidates: Vec<Vec<u8>>,
+}
+
+impl<'a> Signed<'a> {
+    fn of(headers: &'a HeaderMap) -> Result<Self, WebhookError> {
+        let required = |name: &HeaderName| {
+            one(headers, name)?
+                .filter(|value| !value.is_empty())
+                .ok_or(WebhookError::MalformedHeader)
+        };
+        let (id, timestamp, signatures) = (required(&ID)?, required(&TIMESTAMP)?, required(&SIGNATURE)?);
+        let at = std::str::from_utf8(timestamp)
+            .ok()
+            .and_then(|seconds| seconds.parse::<i64>().ok())
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .ok_or(WebhookError::MalformedHeader)?;
+        let candidates = signatures
+            .split(|byte| *byte == b' ')
+            .filter_map(|signature| STANDARD.decode(signature.strip_prefix(b"v1,")?).ok())
+            .collect();
+        Ok(Self {
+            id,
+            timestamp,
+            at,
+            candidates,
+        })
     }
-    Ok(())
+
+    fn check_fresh(&self, now: Timestamp) -> Result<(), WebhookError> {
+        if now.duration_since(self.at).abs() > TOLERANCE {
+            return Err(WebhookError::Stale);
+        }
+        Ok(())
+    }
 }
 
 /// The value of a header that may stand there once: with two, we and a proxy could read different ones.

@@ -65,6 +65,7 @@ struct NoteBody {
 #[derive(Deserialize)]
 struct NoteAttributes {
     noteable_type: String,
+    author_id: u64,
     #[serde(default)]
     system: bool,
 }
@@ -148,6 +149,7 @@ fn event(object_kind: &str, kind: &str, body: &[u8], received: Timestamp) -> Opt
             match note.object_attributes.noteable_type.as_str() {
                 "MergeRequest" => Some(Event::Note {
                     number: MergeRequestNumber(note.merge_request?.iid),
+                    author: UserId(note.object_attributes.author_id),
                 }),
                 "Issue" => Some(Event::IssueNote {
                     issue: IssueNumber(note.issue?.iid),
@@ -243,7 +245,13 @@ mod tests {
             ("merge_request_close.json", merge_request(1)),
             ("merge_request_reopen.json", merge_request(1)),
             ("merge_request_merge.json", Event::Merged { number }),
-            ("note_merge_request.json", Event::Note { number }),
+            (
+                "note_merge_request.json",
+                Event::Note {
+                    number,
+                    author: UserId(4),
+                },
+            ),
             (
                 "note_issue.json",
                 Event::IssueNote {
@@ -339,8 +347,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case::written_by_gitlab(json!({"object_kind": "note", "project_id": 15, "object_attributes": {"noteable_type": "MergeRequest", "system": true}, "merge_request": {"iid": 1}}))]
-    #[case::on_a_commit(json!({"object_kind": "note", "project_id": 15, "object_attributes": {"noteable_type": "Commit"}}))]
+    #[case::written_by_gitlab(json!({"object_kind": "note", "project_id": 15, "object_attributes": {"noteable_type": "MergeRequest", "system": true, "author_id": 1}, "merge_request": {"iid": 1}}))]
+    #[case::on_a_commit(json!({"object_kind": "note", "project_id": 15, "object_attributes": {"noteable_type": "Commit", "author_id": 1}}))]
     #[case::of_a_tag(json!({"object_kind": "push", "project_id": 15, "ref": "refs/tags/v1", "after": "", "user_id": 1, "user_username": "x"}))]
     fn what_is_of_no_use_is_ignored(#[case] body: Value) {
         assert_eq!(
@@ -355,13 +363,14 @@ mod tests {
     fn an_internal_note_is_a_hint_like_any_other() {
         let body = json!({
             "object_kind": "note", "event_type": "confidential_note", "project_id": 15,
-            "object_attributes": {"noteable_type": "MergeRequest", "system": false, "internal": true},
+            "object_attributes": {"noteable_type": "MergeRequest", "system": false, "internal": true, "author_id": 1},
             "merge_request": {"iid": 3},
         });
         assert_eq!(
             read(&body).event,
             Event::Note {
-                number: MergeRequestNumber(3)
+                number: MergeRequestNumber(3),
+                author: UserId(1),
             }
         );
     }
