@@ -10,7 +10,7 @@ use super::auth::{Actor, OWNER};
 use super::core::Core;
 use super::failure::{Answer, Failure};
 use super::params::Params;
-use super::state::{Group, Member, World};
+use super::state::{Group, Member, Namespace, World};
 use super::users::plain_path;
 use super::{reply, wire};
 
@@ -110,7 +110,7 @@ pub(super) async fn projects(
         world
             .projects
             .values()
-            .filter(|project| project.namespace == super::state::Namespace::Group(group))
+            .filter(|project| project.namespace == Namespace::Group(group))
             .filter(|project| project.allows_private_read() || world.level(project, actor.0) > 0)
             .map(|project| wire::project(&core, &world, project, false, world.level(project, actor.0)))
             .collect()
@@ -125,7 +125,7 @@ pub(super) async fn members(
     OriginalUri(uri): OriginalUri,
     params: Params,
 ) -> Answer {
-    let group = find(&core, actor, &id)?;
+    let group = find_open(&core, actor, &id)?;
     let found = {
         let world = core.world();
         list_members(&core, &world, &world.group_members(group))
@@ -138,7 +138,7 @@ pub(super) async fn member(
     actor: Actor,
     Path((id, user)): Path<(String, u64)>,
 ) -> Answer {
-    let group = find(&core, actor, &id)?;
+    let group = find_open(&core, actor, &id)?;
     let world = core.world();
     one_member(&core, &world, &world.group_members(group), user)
 }
@@ -150,7 +150,7 @@ pub(super) async fn direct_members(
     OriginalUri(uri): OriginalUri,
     params: Params,
 ) -> Answer {
-    let group = find(&core, actor, &id)?;
+    let group = find_open(&core, actor, &id)?;
     let found = {
         let world = core.world();
         let members = world
@@ -168,7 +168,7 @@ pub(super) async fn direct_member(
     actor: Actor,
     Path((id, user)): Path<(String, u64)>,
 ) -> Answer {
-    let group = find(&core, actor, &id)?;
+    let group = find_open(&core, actor, &id)?;
     let world = core.world();
     let members = world
         .groups
@@ -263,8 +263,27 @@ fn find(core: &Core, actor: Actor, key: &str) -> Result<u64, Failure> {
     }
 }
 
+/// A group whose members the user may know: whoever sees a private group only because of a project in it may not.
+fn find_open(core: &Core, actor: Actor, key: &str) -> Result<u64, Failure> {
+    let id = find(core, actor, key)?;
+    let world = core.world();
+    match world.groups.get(&id) {
+        Some(group) if group.visibility != "private" || group_level(&world, id, actor) > 0 => Ok(id),
+        _ => Err(Failure::forbidden()),
+    }
+}
+
 fn visible(world: &World, group: &Group, actor: Actor) -> bool {
-    group.visibility != "private" || group_level(world, group.id, actor) > 0
+    group.visibility != "private"
+        || group_level(world, group.id, actor) > 0
+        || world
+            .projects
+            .values()
+            .filter(|project| world.level(project, actor.0) > 0)
+            .any(|project| match project.namespace {
+                Namespace::Group(id) => world.is_within(id, group.id),
+                Namespace::User(_) => false,
+            })
 }
 
 /// The level a user acts with in a group; administrators act as owners.

@@ -288,6 +288,18 @@ impl World {
         parts.join("/")
     }
 
+    /// Whether a group is another one, or lies in it.
+    pub(super) fn is_within(&self, id: u64, above: u64) -> bool {
+        let mut next = Some(id);
+        while let Some(group) = next.and_then(|id| self.groups.get(&id)) {
+            if group.id == above {
+                return true;
+            }
+            next = group.parent_id;
+        }
+        false
+    }
+
     pub(super) fn namespace_path(&self, namespace: Namespace) -> String {
         match namespace {
             Namespace::Group(id) => self.group_path(id),

@@ -85,13 +85,13 @@ pub(super) async fn create(
         let started_at = (state != "pending").then_some(now);
         let finished_at = (state != "pending" && state != "running").then_some(now);
         let status = match open {
-            Some(known) if known.status == state => {
-                let event = if state == "pending" { "enqueue" } else { "run" };
-                return Err(Failure::bad_request(format!(
-                    "Cannot transition status via :{event} from :{state} (Reason(s): Status cannot transition via \"{event}\")"
-                )));
-            }
             Some(known) => {
+                if let Some(event) = refused_event(&known.status, &state) {
+                    return Err(Failure::bad_request(format!(
+                        "Cannot transition status via :{event} from :{} (Reason(s): Status cannot transition via \"{event}\")",
+                        known.status
+                    )));
+                }
                 known.status = state;
                 known.description = description.or(known.description.take());
                 known.target_url = target_url.or(known.target_url.take());
@@ -122,6 +122,17 @@ pub(super) async fn create(
         Ok(wire::status(&core, world, &status))
     })?;
     reply::created(body)
+}
+
+/// The event that GitLab's state machine refuses for a status that is `from`, pending or running, and is to be `to`:
+/// nothing stands still, and nothing that runs goes back to waiting or is skipped.
+fn refused_event(from: &str, to: &str) -> Option<&'static str> {
+    match (from, to) {
+        (_, "pending") => Some("enqueue"),
+        ("running", "running") => Some("run"),
+        ("running", "skipped") => Some("skip"),
+        _ => None,
+    }
 }
 
 /// Without a `ref`, GitLab takes a branch that the commit is the head of.
