@@ -1,6 +1,9 @@
 //! The sandbox forge, as people and programs meet it: git, HTTP, webhooks.
 
-use std::path::Path;
+mod landing;
+mod trouble;
+
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
@@ -78,6 +81,19 @@ impl World {
             .post(&world.owner, "projects/team%2Frequests/members", member)
             .await;
         world
+    }
+
+    fn forge(&self) -> PathBuf {
+        self.directory.path().join("forge")
+    }
+
+    /// The same world after the sandbox was stopped, and something was done to its folder.
+    async fn restarted(self, meanwhile: impl FnOnce(&Path)) -> Self {
+        let forge = self.forge();
+        self.sandbox.stop().await;
+        meanwhile(&forge);
+        let sandbox = Sandbox::start(options(&forge)).await.unwrap();
+        Self { sandbox, ..self }
     }
 
     async fn call(&self, user: &User, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
@@ -665,27 +681,8 @@ async fn a_restarted_sandbox_continues() {
     let world = World::new().await;
     let clone = world.clone_as(&world.developer, "clone");
     let head = world.open(&clone, "ask", "a");
-    let forge = world.directory.path().join("forge");
-    let World {
-        sandbox,
-        directory,
-        client,
-        owner,
-        developer,
-        stranger,
-        project,
-    } = world;
-    sandbox.stop().await;
-    let sandbox = Sandbox::start(options(&forge)).await.unwrap();
-    let world = World {
-        sandbox,
-        directory,
-        client,
-        owner,
-        developer,
-        stranger,
-        project,
-    };
+    let forge = world.forge();
+    let world = world.restarted(|_| ()).await;
     let one = world.get(&world.developer, &world.at("merge_requests/1")).await;
     assert_eq!(one["sha"], head.as_str());
     let again = world

@@ -244,13 +244,14 @@ pub(super) async fn create(
         .await?;
     let name = format!("refs/heads/{branch}");
     let old = old.unwrap_or_else(|| ZERO.to_owned());
+    let references = References::begin(&core, id, actor.0).await?;
     repository.update_ref(&name, &commit, &old).await?;
     let change = RefChange {
         name,
         old,
         new: commit.clone(),
     };
-    References::new(&core, id, actor.0).changed(&[change]).await?;
+    references.changed(&[change]).await?;
     reply::created(body(&core, id, &commit).await?)
 }
 

@@ -234,13 +234,14 @@ pub(super) async fn create_branch(
         return Err(Failure::bad_request("Branch already exists"));
     }
     let reference = format!("refs/heads/{name}");
+    let references = References::begin(&core, id, actor.0).await?;
     repository.update_ref(&reference, &new, ZERO).await?;
     let change = RefChange {
         name: reference,
         old: ZERO.to_owned(),
         new: new.clone(),
     };
-    References::new(&core, id, actor.0).changed(&[change]).await?;
+    references.changed(&[change]).await?;
     reply::created(branch_body(&core, actor, id, &name, &new).await?)
 }
 
@@ -265,12 +266,13 @@ pub(super) async fn delete_branch(
         .await?
         .ok_or_else(|| Failure::not_found("Branch"))?;
     let reference = format!("refs/heads/{name}");
+    let references = References::begin(&core, id, actor.0).await?;
     repository.update_ref(&reference, ZERO, &old).await?;
     let change = RefChange {
         name: reference,
         old,
         new: ZERO.to_owned(),
     };
-    References::new(&core, id, actor.0).changed(&[change]).await?;
+    references.changed(&[change]).await?;
     reply::no_content()
 }

@@ -18,13 +18,12 @@ use super::payloads::MergeRequestAct;
 use super::protection::{may_merge, may_push};
 use super::push::{RefChange, References};
 use super::reply;
-use super::state::MergeRequestState;
+use super::state::{MergeRequestState, Merging};
 
 /// What there is to merge, read once under the lock.
 struct Job {
     head: String,
     source_branch: String,
-    source_project: u64,
     target_branch: String,
     method: String,
     squash: bool,
@@ -32,13 +31,6 @@ struct Job {
     title: String,
     author: u64,
     reference: String,
-}
-
-/// What a merge came to.
-struct Merged {
-    tip: String,
-    merge_commit: Option<String>,
-    squash_commit: Option<String>,
 }
 
 pub(super) async fn merge(
@@ -85,35 +77,51 @@ async fn accept(core: &Core, actor: Actor, place: Place, params: &Params) -> Res
         .branch(&job.target_branch)
         .await?
         .ok_or_else(|| Failure::not_found("Branch"))?;
-    let merged = job.carry_out(core, actor, &repository, &target, params).await?;
+    let merging = job.carry_out(core, actor, &repository, &target, params).await?;
+    let references = References::begin(core, place.project, actor.0).await?;
+    core.change(|world| {
+        place.write(world)?.merging = Some(merging.clone());
+        Ok(())
+    })?;
     let reference = format!("refs/heads/{}", job.target_branch);
-    repository.update_ref(&reference, &merged.tip, &target).await?;
+    repository.update_ref(&reference, &merging.tip, &target).await?;
+    let mut changes = vec![RefChange {
+        name: reference,
+        old: target,
+        new: merging.tip.clone(),
+    }];
+    changes.extend(complete(core, place, &merging).await?);
+    references.changed(&changes).await
+}
+
+/// Does what is left of a merge once the target branch holds it, and answers the branch that it removed.
+pub(super) async fn complete(
+    core: &Core,
+    place: Place,
+    merging: &Merging,
+) -> Result<Option<RefChange>, Failure> {
+    let removed = if merging.remove_source_branch {
+        remove_source_branch(core, place).await?
+    } else {
+        None
+    };
     let last = commit_of_head(core, place.project, place.iid).await?;
     let now = core.now();
     core.change(|world| {
         let one = place.write(world)?;
         one.state = MergeRequestState::Merged;
         one.merged_at = Some(now);
-        one.merged_by = Some(actor.0);
+        one.merged_by = Some(merging.by);
         one.updated_at = now;
-        one.merge_commit_sha.clone_from(&merged.merge_commit);
-        one.squash_commit_sha.clone_from(&merged.squash_commit);
-        add_system_note(world, place.project, place.iid, actor.0, "merged", now);
-        let act = MergeRequestAct::plain(actor.0, "merge");
+        one.merge_commit_sha.clone_from(&merging.merge_commit);
+        one.squash_commit_sha.clone_from(&merging.squash_commit);
+        one.merging = None;
+        add_system_note(world, place.project, place.iid, merging.by, "merged", now);
+        let act = MergeRequestAct::plain(merging.by, "merge");
         deliveries::merge_request(core, world, place.project, place.iid, last.as_ref(), &act);
         Ok(())
     })?;
-    let mut changes = vec![RefChange {
-        name: reference,
-        old: target,
-        new: merged.tip,
-    }];
-    if job.remove_source_branch && job.source_project == place.project {
-        changes.extend(remove_branch(core, &repository, place.project, &job.source_branch).await?);
-    }
-    References::new(core, place.project, actor.0)
-        .changed(&changes)
-        .await
+    Ok(removed)
 }
 
 fn read(core: &Core, actor: Actor, place: Place, params: &Params) -> Result<Job, Failure> {
@@ -127,7 +135,6 @@ fn read(core: &Core, actor: Actor, place: Place, params: &Params) -> Result<Job,
         Ok(Job {
             head: one.head().to_owned(),
             source_branch: one.source_branch.clone(),
-            source_project: one.source_project_id,
             target_branch: one.target_branch.clone(),
             method: project.merge_method.clone(),
             squash: match project.squash_option.as_str() {
@@ -152,7 +159,7 @@ impl Job {
         repository: &Repository,
         target: &str,
         params: &Params,
-    ) -> Result<Merged, Failure> {
+    ) -> Result<Merging, Failure> {
         let committer = core.signature(actor.0);
         let conflict = || Failure::message(StatusCode::UNPROCESSABLE_ENTITY, "Branch cannot be merged");
         let tree = repository
@@ -180,10 +187,12 @@ impl Job {
             tip = commit;
         }
         if self.method == "ff" {
-            return Ok(Merged {
+            return Ok(Merging {
                 tip,
                 merge_commit: None,
                 squash_commit,
+                by: actor.0,
+                remove_source_branch: self.remove_source_branch,
             });
         }
         let message = params
@@ -192,10 +201,12 @@ impl Job {
         let commit = repository
             .commit_tree(&tree, &[target, &tip], &line(&message), &committer, &committer)
             .await?;
-        Ok(Merged {
+        Ok(Merging {
             tip: commit.clone(),
             merge_commit: Some(commit),
             squash_commit,
+            by: actor.0,
+            remove_source_branch: self.remove_source_branch,
         })
     }
 
@@ -212,22 +223,28 @@ fn line(message: &str) -> String {
     format!("{}\n", message.trim_end())
 }
 
-/// Deletes a branch, unless it is protected or gone.
-async fn remove_branch(
-    core: &Core,
-    repository: &Repository,
-    project: u64,
-    branch: &str,
-) -> Result<Option<RefChange>, Failure> {
-    let keep = core
-        .world()
-        .projects
-        .get(&project)
-        .is_none_or(|project| project.protection(branch).is_some() || project.default_branch == branch);
-    let Some(old) = repository.branch(branch).await?.filter(|_| !keep) else {
+/// Deletes the source branch, unless it is in a fork, protected, gone, or no longer what was merged.
+async fn remove_source_branch(core: &Core, place: Place) -> Result<Option<RefChange>, Failure> {
+    let found = place.read(&core.world(), |project, one| {
+        let branch = &one.source_branch;
+        let kept = one.source_project_id != place.project
+            || project.protection(branch).is_some()
+            || project.default_branch == *branch;
+        (!kept).then(|| {
+            (
+                format!("refs/heads/{branch}"),
+                branch.clone(),
+                one.head().to_owned(),
+            )
+        })
+    })?;
+    let Some((name, branch, head)) = found else {
         return Ok(None);
     };
-    let name = format!("refs/heads/{branch}");
+    let repository = core.repository(place.project);
+    let Some(old) = repository.branch(&branch).await?.filter(|old| *old == head) else {
+        return Ok(None);
+    };
     repository.update_ref(&name, ZERO, &old).await?;
     Ok(Some(RefChange {
         name,
@@ -289,10 +306,9 @@ pub(super) async fn rebase(
     })?;
     if let Some(new) = rebased.filter(|new| *new != old) {
         let name = format!("refs/heads/{branch}");
+        let references = References::begin(&core, place.project, actor.0).await?;
         repository.update_ref(&name, &new, &old).await?;
-        References::new(&core, place.project, actor.0)
-            .changed(&[RefChange { name, old, new }])
-            .await?;
+        references.changed(&[RefChange { name, old, new }]).await?;
     }
     Ok(axum::response::IntoResponse::into_response((
         StatusCode::ACCEPTED,

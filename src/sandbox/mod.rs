@@ -4,6 +4,13 @@
 //! `git http-backend`, and sends webhooks with GitLab's headers and shapes, so that the whole story can be
 //! tried offline and tests have a forge that keeps state. It binds loopback addresses only and imports
 //! nothing else of this crate.
+//!
+//! It merges by merge commit, squash, semi-linear history and fast-forward, rebases when asked, and notices a merge by
+//! hand. It has no merge trains and no automatic merge: a train lands a commit that nobody could see before, and what
+//! Landfall has to notice of it is what it notices of a merge by hand.
+//!
+//! A kill at any point loses nothing that git holds: references that moved without being told of are told of at the
+//! next start. A loss of power is another matter: nothing is forced to the disk.
 
 mod approvals;
 mod auth;
@@ -23,6 +30,7 @@ mod merge_requests;
 mod merging;
 mod notes;
 mod opening;
+mod packet_lines;
 mod pages;
 mod params;
 mod payloads;
@@ -32,6 +40,7 @@ mod push;
 mod push_options;
 mod reply;
 mod server;
+mod settling;
 mod state;
 mod statuses;
 mod users;
@@ -197,6 +206,7 @@ impl Sandbox {
             .local_addr()
             .map_err(|source| SandboxError::Listen { address, source })?;
         let core = Arc::new(core::Core::open(options, bound)?);
+        settling::settle_all(&core).await;
         let router = server::router(Arc::clone(&core));
         let (stopping, stopped) = tokio::sync::oneshot::channel();
         let server = tokio::spawn(async move {

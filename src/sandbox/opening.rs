@@ -234,6 +234,7 @@ pub(super) async fn open(core: &Core, actor: Actor, opening: Opening) -> Result<
             merge_commit_sha: None,
             squash_commit_sha: None,
             merge_error: None,
+            merging: None,
             versions: vec![Version {
                 id: version_id,
                 ..version

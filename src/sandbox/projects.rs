@@ -109,6 +109,8 @@ fn fresh(
         issues: BTreeMap::new(),
         statuses: Vec::new(),
         events: Vec::new(),
+        followed: Some(BTreeMap::new()),
+        mover: None,
     })
 }
 
@@ -199,13 +201,14 @@ pub(super) async fn create(State(core): State<Arc<Core>>, actor: Actor, params: 
             .commit_tree(&tree, &[], "Initial commit\n", &who, &who)
             .await?;
         let reference = format!("refs/heads/{branch}");
+        let references = References::begin(&core, id, actor.0).await?;
         repository.update_ref(&reference, &commit, ZERO).await?;
         let change = RefChange {
             name: reference,
             old: ZERO.to_owned(),
             new: commit,
         };
-        References::new(&core, id, actor.0).changed(&[change]).await?;
+        references.changed(&[change]).await?;
     }
     answer(&core, actor, id, StatusCode::CREATED).await
 }
@@ -300,6 +303,8 @@ pub(super) async fn fork(
         }
         let mut project = fresh(&core, world, actor, target, (name, path))?;
         project.forked_from = Some(from);
+        // What a fork starts with nobody pushed.
+        project.followed = None;
         project.visibility.clone_from(&origin.visibility);
         project.default_branch.clone_from(&origin.default_branch);
         for rule in &mut project.protected {

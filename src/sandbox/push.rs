@@ -1,6 +1,8 @@
 //! What follows when references move, however they moved: events, push hooks, new versions of merge requests,
 //! merge requests that turn out to be merged.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::Tier;
@@ -29,9 +31,41 @@ impl RefChange {
     pub(super) fn branch(&self) -> Option<&str> {
         self.name.strip_prefix("refs/heads/")
     }
+
+    /// As events name it.
+    fn kind_and_name(&self) -> (&'static str, &str) {
+        match self.branch() {
+            Some(branch) => ("branch", branch),
+            None => ("tag", self.name.strip_prefix("refs/tags/").unwrap_or(&self.name)),
+        }
+    }
 }
 
-/// The references of one project and who moved them. The project's lock must be held.
+fn present(id: &str) -> Option<String> {
+    (id != ZERO).then(|| id.to_owned())
+}
+
+/// What moved between two looks at the references.
+pub(super) fn moved(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<RefChange> {
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let at =
+                |refs: &BTreeMap<String, String>| refs.get(name).cloned().unwrap_or_else(|| ZERO.to_owned());
+            let (old, new) = (at(before), at(after));
+            (old != new).then(|| RefChange {
+                name: name.clone(),
+                old,
+                new,
+            })
+        })
+        .collect()
+}
+
+/// The references of one project and who moves them. The project's lock must be held.
 pub(super) struct References<'a> {
     core: &'a Core,
     project_id: u64,
@@ -39,7 +73,24 @@ pub(super) struct References<'a> {
 }
 
 impl<'a> References<'a> {
-    pub(super) fn new(core: &'a Core, project_id: u64, actor: u64) -> Self {
+    /// Before references are moved: what moved without being followed is followed now, and who is at it is kept.
+    pub(super) async fn begin(core: &'a Core, project_id: u64, actor: u64) -> Result<Self, Failure> {
+        super::settling::settle(core, project_id).await?;
+        core.change(|world| {
+            if let Some(project) = world.projects.get_mut(&project_id) {
+                project.mover = Some(actor);
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            core,
+            project_id,
+            actor,
+        })
+    }
+
+    /// References that somebody moved before now.
+    pub(super) fn left_by(core: &'a Core, project_id: u64, actor: u64) -> Self {
         Self {
             core,
             project_id,
@@ -65,11 +116,25 @@ impl<'a> References<'a> {
                 self.update_sources(branch, &change.new).await?;
             }
         }
-        Ok(())
+        self.followed(self.repository().refs().await?)
     }
 
-    /// The event, and the push hook if this push still gets one.
+    /// Everything that follows from these references was done.
+    pub(super) fn followed(&self, references: BTreeMap<String, String>) -> Result<(), Failure> {
+        self.core.change(|world| {
+            if let Some(project) = world.projects.get_mut(&self.project_id) {
+                project.followed = Some(references);
+                project.mover = None;
+            }
+            Ok(())
+        })
+    }
+
+    /// The event, and the push hook if this push still gets one. Not twice for one move.
     async fn announce(&self, change: &RefChange, hooked: bool) -> Result<(), Failure> {
+        if self.is_announced(change) {
+            return Ok(());
+        }
         let repository = self.repository();
         let default = {
             let world = self.core.world();
@@ -119,14 +184,7 @@ impl<'a> References<'a> {
                 return Ok(());
             };
             project.last_activity_at = now;
-            let (ref_type, reference) = match change.branch() {
-                Some(branch) => ("branch", branch),
-                None => (
-                    "tag",
-                    change.name.strip_prefix("refs/tags/").unwrap_or(&change.name),
-                ),
-            };
-            let present = |id: &str| (id != ZERO).then(|| id.to_owned());
+            let (ref_type, reference) = change.kind_and_name();
             project.events.push(PushEvent {
                 id,
                 author_id: self.actor,
@@ -159,6 +217,20 @@ impl<'a> References<'a> {
             }
             Ok(())
         })
+    }
+
+    /// Whether the newest event of a reference tells of this very move.
+    fn is_announced(&self, change: &RefChange) -> bool {
+        let (ref_type, reference) = change.kind_and_name();
+        let world = self.core.world();
+        world
+            .projects
+            .get(&self.project_id)
+            .and_then(|project| {
+                let mut newest = project.events.iter().rev();
+                newest.find(|event| event.ref_type == ref_type && event.reference == reference)
+            })
+            .is_some_and(|event| event.from == present(&change.old) && event.to == present(&change.new))
     }
 
     /// Open merge requests whose head the target branch has just come to hold are merged.

@@ -90,6 +90,13 @@ pub(super) struct Project {
     pub(super) issues: BTreeMap<u64, Issue>,
     pub(super) statuses: Vec<Status>,
     pub(super) events: Vec<PushEvent>,
+    /// The references whose last move was followed by everything that follows from it; nothing until they are first
+    /// looked at.
+    #[serde(default)]
+    pub(super) followed: Option<BTreeMap<String, String>>,
+    /// Who is moving references, so that a move that a kill cut short can be told as theirs.
+    #[serde(default)]
+    pub(super) mover: Option<u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -169,10 +176,25 @@ pub(super) struct MergeRequest {
     pub(super) merge_commit_sha: Option<String>,
     pub(super) squash_commit_sha: Option<String>,
     pub(super) merge_error: Option<String>,
+    /// A merge that was begun.
+    #[serde(default)]
+    pub(super) merging: Option<Merging>,
     /// Oldest first; the last one is what the merge request shows.
     pub(super) versions: Vec<Version>,
     pub(super) approvals: Vec<Approval>,
     pub(super) notes: Vec<Note>,
+}
+
+/// What a merge is about to do, written down before the target branch moves, so that one that a kill cut short is
+/// completed as it was meant. GitLab keeps an `in_progress_merge_commit_sha` for the same reason.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Merging {
+    /// What the target branch is to hold.
+    pub(super) tip: String,
+    pub(super) merge_commit: Option<String>,
+    pub(super) squash_commit: Option<String>,
+    pub(super) by: u64,
+    pub(super) remove_source_branch: bool,
 }
 
 impl MergeRequest {
