@@ -1,6 +1,7 @@
 //! The sandbox forge, as people and programs meet it: git, HTTP, webhooks.
 
 mod landing;
+mod pages;
 mod trouble;
 
 use std::path::{Path, PathBuf};

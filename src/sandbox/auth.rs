@@ -66,7 +66,11 @@ pub(super) fn identify(world: &World, headers: &HeaderMap, uri: &Uri) -> Identit
     let Some(token) = credential(headers, uri) else {
         return Identity::Anonymous;
     };
-    let sought = digest(&token);
+    identify_digest(world, &digest(&token))
+}
+
+/// Finds the user behind the digest of a token.
+pub(super) fn identify_digest(world: &World, sought: &str) -> Identity {
     for user in world.users.values() {
         if user
             .tokens

@@ -14,6 +14,7 @@ use super::auth::{Actor, GUEST, REPORTER, digest};
 use super::failure::Failure;
 use super::faults::Faults;
 use super::git::{Repository, Signature};
+use super::pages::Sessions;
 use super::state::{Project, TokenRecord, UserRecord, World};
 use super::{AccessLogEntry, Options, SandboxError};
 
@@ -26,6 +27,7 @@ pub(super) struct Core {
     pub(super) client: reqwest::Client,
     pub(super) outbox_filled: Notify,
     pub(super) faults: Faults,
+    pub(super) sessions: Sessions,
     /// Calls in the current minute, by user.
     pub(super) calls: Mutex<HashMap<Option<u64>, (i64, u64)>>,
     world: Mutex<World>,
@@ -66,6 +68,7 @@ impl Core {
             client,
             outbox_filled: Notify::new(),
             faults: Faults::default(),
+            sessions: Sessions::default(),
             calls: Mutex::default(),
             world: Mutex::new(world),
             log: Mutex::default(),

@@ -38,9 +38,6 @@ pub(super) async fn handle(State(core): State<Arc<Core>>, request: Request) -> R
     else {
         return plain(StatusCode::NOT_FOUND, "Not found");
     };
-    if path.contains("/-/") {
-        return pages::handle(&core, &pages::Seen::of(&request), &path).await;
-    }
     for service in ["info/refs", "git-upload-pack", "git-receive-pack"] {
         if let Some(project) = path
             .strip_suffix(service)
@@ -53,7 +50,7 @@ pub(super) async fn handle(State(core): State<Arc<Core>>, request: Request) -> R
             };
         }
     }
-    plain(StatusCode::NOT_FOUND, "Not found")
+    pages::handle(&core, request, &path).await
 }
 
 pub(super) fn plain(status: StatusCode, text: &str) -> Response {

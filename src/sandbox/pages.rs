@@ -1,226 +1,268 @@
-//! Pages for people: a merge request as plain HTML. Everything on them is escaped.
+//! Pages for people: projects, merge requests and issues as plain HTML, with buttons for who signed in. Everything on
+//! them is escaped, and nothing is scripted.
 
-use axum::extract::Request;
+mod html;
+mod lists;
+mod merge_request;
+mod session;
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::response::{Html, IntoResponse, Response};
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::auth::{Actor, Identity, REPORTER};
 use super::core::{Core, allow};
 use super::failure::Failure;
-use super::git::FileDiff;
 use super::http_backend::plain;
 use super::merge_requests::Place;
-use super::statuses::latest;
-use super::wire::time;
+use super::params::Params;
+use super::state::{Project, World};
+use super::{approvals, merging, notes};
+use html::Page;
+pub(super) use session::Sessions;
 
-/// A page is never scripted and never framed.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+/// A page is never scripted and never framed, and its forms come back here.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
-pre{white-space:pre-wrap;background:#f5f5f5;padding:.7rem;overflow-x:auto}\
-.state{border:1px solid;border-radius:.3rem;padding:0 .4rem}td{padding-right:1.5rem}";
-
-/// The page of a path that contains `/-/`. The sandbox is on loopback only, so a browser needs no sign-in; one
-/// that sends a token sees what its user may see.
-pub(super) async fn handle(core: &Core, request: &Seen, path: &str) -> Response {
-    if request.method != Method::GET {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
-    }
-    let Some((project, iid)) = path.split_once("/-/merge_requests/") else {
-        return plain(StatusCode::NOT_FOUND, "Not found");
-    };
-    match merge_request(core, &request.identity, project, iid).await {
-        Ok(page) => {
-            let headers = [
-                (header::CONTENT_SECURITY_POLICY, POLICY),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
-            (headers, Html(page)).into_response()
-        }
-        Err(_) => plain(StatusCode::NOT_FOUND, "Not found"),
-    }
+/// Who looks, and what a form that was refused has to say to them.
+struct View<'a> {
+    core: &'a Core,
+    who: Option<Actor>,
+    told: Option<String>,
+    /// The page's own path, to come back to after signing in.
+    here: String,
 }
 
-/// What a page needs of a request.
-pub(super) struct Seen {
-    method: Method,
-    identity: Identity,
-}
-
-impl Seen {
-    pub(super) fn of(request: &Request) -> Self {
-        let identity = request
-            .extensions()
-            .get::<Identity>()
-            .cloned()
-            .unwrap_or(Identity::Anonymous);
-        Self {
-            method: request.method().clone(),
-            identity,
-        }
-    }
-}
-
-async fn merge_request(
-    core: &Core,
-    identity: &Identity,
-    project: &str,
-    iid: &str,
-) -> Result<String, Failure> {
-    let iid: u64 = iid
-        .trim_end_matches('/')
-        .parse()
-        .map_err(|_| Failure::not_found(""))?;
-    let place = {
-        let world = core.world();
-        let project = world
-            .find_project(project)
-            .ok_or_else(|| Failure::not_found("Project"))?;
-        if let Some(user) = identity.user() {
-            allow(&world, project, Actor(user), REPORTER)?;
-        }
-        Place {
-            project: project.id,
-            iid,
-        }
-    };
-    let version = place.read(&core.world(), |_, one| one.versions.last().cloned())?;
-    let files = match version {
-        Some(version) => {
-            core.repository(place.project)
-                .diff(&version.base, &version.head)
-                .await?
-        }
-        None => Vec::new(),
-    };
-    let world = core.world();
-    place.read(&world, |project, one| {
-        let name = |id: u64| {
-            world
-                .users
-                .get(&id)
-                .map(|user| user.username.clone())
-                .unwrap_or_default()
-        };
-        let mut page = Page::new(&format!("{} (!{})", one.title, one.iid));
-        page.element("h1", &one.title);
-        page.element("p", &format!("{}!{}", world.full_path(project), one.iid));
-        page.raw("<p><span class=\"state\">");
-        page.text(if one.draft() { "draft" } else { one.state.word() });
-        page.raw("</span> ");
-        page.text(&format!(
-            "@{} wants to merge {} into {}, {}",
-            name(one.author_id),
-            one.source_branch,
-            one.target_branch,
-            time(one.created_at)
-        ));
-        page.raw("</p>");
-        page.element("pre", &one.description);
-        page.element("h2", "Approvals");
-        for approval in &one.approvals {
-            page.element(
-                "p",
-                &format!("@{} approved, {}", name(approval.user_id), time(approval.at)),
-            );
-        }
-        page.element("h2", "Statuses");
-        page.raw("<table>");
-        for status in latest(project, one.head()) {
-            page.raw("<tr>");
-            for cell in [
-                &status.name,
-                &status.status,
-                &status.description.clone().unwrap_or_default(),
-            ] {
-                page.element("td", cell);
+impl View<'_> {
+    fn begin(&self, world: &World, title: &str) -> Page {
+        let mut page = Page::new(title);
+        page.raw("<header>");
+        page.link(&format!("{}/", self.core.prefix), "Sandbox forge");
+        page.raw("<span class=\"dim\">a GitLab look-alike on this machine</span>");
+        match self.who.and_then(|actor| world.users.get(&actor.0)) {
+            Some(user) => {
+                page.begin_form(&format!("{}/-/sign_out", self.core.prefix));
+                page.text(&format!("@{} ", user.username));
+                page.raw("<button>Sign out</button></form>");
             }
-            page.raw("</tr>");
-        }
-        page.raw("</table>");
-        page.element("h2", "Comments");
-        for note in &one.notes {
-            if note.system {
-                page.element(
-                    "p",
-                    &format!(
-                        "@{} {}, {}",
-                        name(note.author_id),
-                        note.body,
-                        time(note.created_at)
-                    ),
-                );
-            } else {
-                page.element(
-                    "h3",
-                    &format!("@{}, {}", name(note.author_id), time(note.created_at)),
-                );
-                page.element("pre", &note.body);
+            None => {
+                let mut query = url::form_urlencoded::Serializer::new(String::new());
+                let query = query.append_pair("back", &self.here).finish();
+                page.raw("<a class=\"sign\" href=\"");
+                page.text(&format!("{}/-/sign_in?{query}", self.core.prefix));
+                page.raw("\">Sign in</a>");
             }
         }
-        page.element("h2", "Changes");
-        for file in &files {
-            page.diff(file);
+        page.raw("</header>");
+        if let Some(told) = &self.told {
+            page.element_with("p", "class", "told", told);
         }
-        page.finish()
-    })
-}
-
-/// HTML under construction; text goes through `text`, and only fixed markup through `raw`.
-struct Page(String);
-
-impl Page {
-    fn new(title: &str) -> Self {
-        let mut page = Self(String::from(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">",
-        ));
-        page.element("title", title);
-        page.raw("<style>");
-        page.raw(STYLE);
-        page.raw("</style></head><body>");
         page
     }
 
-    fn raw(&mut self, markup: &'static str) {
-        self.0.push_str(markup);
+    /// The path of a project's page, on whatever name of this machine the browser uses.
+    fn project_address(&self, world: &World, project: &Project) -> String {
+        format!("{}/{}", self.core.prefix, world.full_path(project))
     }
 
-    fn text(&mut self, text: &str) {
-        for letter in text.chars() {
-            match letter {
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '&' => self.0.push_str("&amp;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                _ => self.0.push(letter),
+    fn address(&self, world: &World, project: &Project, kind: &'static str, iid: u64) -> String {
+        format!("{}/-/{kind}/{iid}", self.project_address(world, project))
+    }
+}
+
+/// What a path shows.
+enum Subject {
+    Home,
+    SignIn,
+    SignOut,
+    Project(u64),
+    Issue(u64, u64),
+    MergeRequest(Place),
+    /// `approve`, `merge` and so on.
+    Act(Place, String),
+}
+
+impl Subject {
+    /// A private project is shown to who looks without signing in, for the sandbox is on loopback only; a signed-in
+    /// person sees what they may see.
+    fn find(core: &Core, who: Option<Actor>, path: &str) -> Option<Self> {
+        match path {
+            "" => return Some(Self::Home),
+            "-/sign_in" => return Some(Self::SignIn),
+            "-/sign_out" => return Some(Self::SignOut),
+            _ => {}
+        }
+        let (project, rest) = path.split_once("/-/").unwrap_or((path, ""));
+        let id = {
+            let world = core.world();
+            let project = world.find_project(project).filter(|_| project.contains('/'))?;
+            if let Some(actor) = who {
+                allow(&world, project, actor, REPORTER).ok()?;
+            }
+            project.id
+        };
+        let mut parts = rest.split('/');
+        let kind = parts.next().unwrap_or_default();
+        let iid = parts.next().and_then(|iid| iid.parse().ok());
+        match (kind, iid, parts.next()) {
+            ("", None, None) => Some(Self::Project(id)),
+            ("issues", Some(iid), None) => Some(Self::Issue(id, iid)),
+            ("merge_requests", Some(iid), None) => Some(Self::MergeRequest(Place { project: id, iid })),
+            ("merge_requests", Some(iid), Some(act)) => {
+                Some(Self::Act(Place { project: id, iid }, act.to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The answer for a path that is neither the API's nor git's.
+pub(super) async fn handle(core: &Arc<Core>, request: Request, path: &str) -> Response {
+    let who = match request.extensions().get::<Identity>() {
+        Some(Identity::User(id)) => Some(Actor(*id)),
+        _ => core.sessions.user(&core.world(), request.headers()),
+    };
+    let Some(subject) = Subject::find(core, who, path.trim_end_matches('/')) else {
+        return plain(StatusCode::NOT_FOUND, "Not found");
+    };
+    let posting = request.method() == Method::POST;
+    let takes_forms = matches!(subject, Subject::SignIn | Subject::SignOut | Subject::Act(..));
+    if !(posting && takes_forms || request.method() == Method::GET) {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
+    }
+    if posting && !session::is_own_form(request.headers()) {
+        return plain(
+            StatusCode::FORBIDDEN,
+            "This form does not come from a page of this forge",
+        );
+    }
+    let headers = request.headers().clone();
+    let view = View {
+        core,
+        who,
+        told: None,
+        here: request.uri().path().to_owned(),
+    };
+    let Ok(params) = Params::from_request(request, &()).await else {
+        return plain(StatusCode::PAYLOAD_TOO_LARGE, "Too large");
+    };
+    let mut response = match answer(core, view, subject, posting, &headers, params).await {
+        Ok(response) => response,
+        Err(_) => plain(StatusCode::NOT_FOUND, "Not found"),
+    };
+    if let Some(actor) = who {
+        response.extensions_mut().insert(actor);
+    }
+    response
+}
+
+async fn answer(
+    core: &Arc<Core>,
+    mut view: View<'_>,
+    subject: Subject,
+    posting: bool,
+    headers: &HeaderMap,
+    params: Params,
+) -> Result<Response, Failure> {
+    let back = own_path(core, params.text("back").unwrap_or_default());
+    match subject {
+        Subject::Home => Ok(shown(StatusCode::OK, lists::home(&view))),
+        Subject::Project(id) => Ok(shown(StatusCode::OK, lists::project(&view, id)?)),
+        Subject::Issue(id, iid) => Ok(shown(StatusCode::OK, lists::issue(&view, id, iid)?)),
+        Subject::MergeRequest(place) => Ok(shown(StatusCode::OK, merge_request::page(&view, place).await?)),
+        Subject::SignIn if posting => {
+            let token = params.text("token").unwrap_or_default();
+            match core.sessions.begin(core, token.trim()) {
+                Some(cookie) => Ok(with_cookie(see(&back), &cookie)),
+                None => {
+                    view.told = Some("This is nobody's token, or no longer.".to_owned());
+                    Ok(shown(StatusCode::UNAUTHORIZED, lists::sign_in(&view, &back)))
+                }
+            }
+        }
+        Subject::SignIn => Ok(shown(StatusCode::OK, lists::sign_in(&view, &back))),
+        Subject::SignOut => {
+            let cookie = core.sessions.end(core, headers);
+            Ok(with_cookie(see(&format!("{}/", core.prefix)), &cookie))
+        }
+        Subject::Act(place, act) => {
+            let Some(actor) = view.who.filter(|_| posting) else {
+                return Ok(plain(StatusCode::UNAUTHORIZED, "Sign in first"));
+            };
+            let address = view
+                .here
+                .trim_end_matches('/')
+                .trim_end_matches(&act)
+                .trim_end_matches('/')
+                .to_owned();
+            match carry_out(core, actor, place, &act, params).await {
+                Ok(_) => Ok(see(&address)),
+                Err(failure) => {
+                    let words = failure.body["message"]
+                        .as_str()
+                        .map_or_else(|| failure.body.to_string(), str::to_owned);
+                    view.told = Some(format!("Not done. {words}"));
+                    view.here = address;
+                    Ok(shown(failure.status, merge_request::page(&view, place).await?))
+                }
             }
         }
     }
+}
 
-    fn element(&mut self, name: &'static str, text: &str) {
-        self.raw("<");
-        self.raw(name);
-        self.raw(">");
-        self.text(text);
-        self.raw("</");
-        self.raw(name);
-        self.raw(">");
+/// Does what the API does for the same person.
+async fn carry_out(
+    core: &Arc<Core>,
+    actor: Actor,
+    place: Place,
+    act: &str,
+    params: Params,
+) -> Result<Response, Failure> {
+    let state = State(Arc::clone(core));
+    let path = Path((place.project.to_string(), place.iid.to_string()));
+    match act {
+        "approve" => approvals::approve(state, actor, path, params).await,
+        "unapprove" => approvals::unapprove(state, actor, path).await,
+        "merge" => merging::merge(state, actor, path, params).await,
+        "notes" => notes::create(state, actor, path, params).await,
+        _ => Err(Failure::not_found("")),
     }
+}
 
-    fn diff(&mut self, file: &FileDiff) {
-        let what = match file.kind {
-            'A' => "added",
-            'D' => "deleted",
-            'R' => "renamed",
-            _ => "changed",
-        };
-        self.element("h3", &format!("{} ({what})", file.new_path));
-        self.element("pre", &file.text);
+fn shown(status: StatusCode, page: String) -> Response {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Browsers send no usable `Origin` with a form where the policy is `no-referrer`.
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
+    (status, headers, Html(page)).into_response()
+}
+
+fn see(address: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let value = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(header::LOCATION, value);
+    response
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, value);
     }
+    response
+}
 
-    fn finish(mut self) -> String {
-        self.raw("</body></html>");
-        self.0
+/// A path of this forge to go back to; anything else becomes the first page.
+fn own_path(core: &Core, path: String) -> String {
+    let home = format!("{}/", core.prefix);
+    let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if path.starts_with(&home) && !path.starts_with("//") && plain {
+        path
+    } else {
+        home
     }
 }

@@ -9,7 +9,7 @@ use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 use http::{HeaderValue, StatusCode};
 
-use super::auth::{Identity, identify, shown_query};
+use super::auth::{Actor, Identity, identify, shown_query};
 use super::core::Core;
 use super::failure::Failure;
 use super::faults::RequestAction;
@@ -261,8 +261,10 @@ async fn around(State(core): State<Arc<Core>>, mut request: Request, next: Next)
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", value);
     }
+    let visitor = response.extensions().get::<Actor>().map(|actor| actor.0);
     let user = identity
         .user()
+        .or(visitor)
         .and_then(|id| core.world().users.get(&id).map(|user| user.username.clone()));
     let status = response.status().as_u16();
     let entry = AccessLogEntry {
