@@ -3,6 +3,7 @@
 
 mod gitlab;
 mod mirror;
+mod peers;
 mod queue;
 mod sandbox;
 mod support;
