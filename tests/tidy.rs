@@ -15,7 +15,14 @@ use rules::{
 };
 use source::Source;
 
-const DOCUMENTS: &[&str] = &["LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", "deny.toml"];
+const DOCUMENTS: &[&str] = &[
+    "LICENSE",
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "deny.toml",
+];
 
 /// Names of what is none of ours. Of the folders that start with a dot, only two are read.
 const NOT_OURS: &[&str] = &["target", "node_modules", "__pycache__", ".git"];
