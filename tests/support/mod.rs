@@ -1,3 +1,5 @@
 //! The world that the tests run in.
 
 pub(crate) mod git;
+pub(crate) mod people;
+pub(crate) mod world;

@@ -1,0 +1,561 @@
+//! The world of the journeys: a forge with people and a requests repository, and the Landfall that `serve` runs, over
+//! real git, HTTP and webhooks. It is useful as it is: `World::start().await`, and somebody pushes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall::app::adopt::{Adopted, adopt};
+use landfall::clock::{Clock, SystemClock, SystemIds};
+use landfall::config::Config;
+use landfall::domain::ids::RepositoryId;
+use landfall::domain::key::Key;
+use landfall::provider::simulator::{Happening, Latency, Simulator, SimulatorOptions};
+use landfall::sandbox::{AccessLogEntry, Options, Sandbox, User};
+use landfall::wiring::{Landfall, Mark, listen};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::people::{MergeRequest, Person};
+
+/// How long anything may take before the test gives up and says what it knows.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often somebody looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
+/// The repository's id in the configuration.
+const REPOSITORY: &str = "requests";
+const SIGNING_TOKEN: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+/// The repository's rules: `ada` and `grace` are admins.
+const RULES: &str = "\
+apiVersion: landfall.dev/v1
+kind: Rules
+environments:
+  dev:
+    provider: Simulator
+    region: eu-central-1
+teams:
+  web-team:
+    members:
+      - id: {dana}
+        name: dana
+roles:
+  admin:
+    users:
+      - id: {ada}
+        name: ada
+      - id: {grace}
+        name: grace
+approvals:
+  required: 1
+";
+
+/// What differs from one world to another.
+pub(crate) struct Settings {
+    /// How often everything that could be out of date is looked at; far away unless a journey is about it.
+    pub(crate) sweep_seconds: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { sweep_seconds: 3_600 }
+    }
+}
+
+/// Everything there is. Dropping it ends it.
+pub(crate) struct World {
+    /// The forge, for whoever makes trouble for it.
+    pub(crate) sandbox: Sandbox,
+    /// Time, as everybody in this world has it.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The project's number.
+    pub(crate) project: u64,
+    /// Where everything is kept.
+    pub(crate) directory: tempfile::TempDir,
+    pub(super) client: reqwest::Client,
+    users: BTreeMap<&'static str, User>,
+    settings: Settings,
+    database: String,
+    cloud: Simulator,
+    running: Option<Running>,
+}
+
+struct Running {
+    landfall: Arc<Landfall>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl World {
+    /// A world at work: its rules are accepted, its webhook leads to Landfall.
+    pub(crate) async fn start() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    /// A world that differs in something.
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let mut world = Self::before_landfall(settings).await;
+        world.start_landfall().await;
+        world.adopts_main().await;
+        world.settles().await;
+        world
+    }
+
+    async fn before_landfall(settings: Settings) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let time = clock.clone();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this world is where the forge's ids come from"
+        )]
+        let options = Options::new(
+            directory.path().join("forge"),
+            move || time.now(),
+            uuid::Uuid::new_v4,
+        );
+        let sandbox = Sandbox::start(options).await.unwrap();
+        let mut users = BTreeMap::new();
+        for name in ["root", "dana", "eve", "ada", "grace", "landfall"] {
+            let email = format!("{name}@example.test");
+            let user = sandbox.add_user(name, name, &email, name == "root").unwrap();
+            users.insert(name, user);
+        }
+        let cloud = Simulator::open(SimulatorOptions {
+            file: directory.path().join("simulator.db"),
+            clock: clock.clone(),
+            latency: Latency::NONE,
+        })
+        .await
+        .unwrap();
+        let mut world = Self {
+            sandbox,
+            clock,
+            project: 0,
+            directory,
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            users,
+            settings,
+            database: "landfall.db".into(),
+            cloud,
+            running: None,
+        };
+        world.make_project().await;
+        world
+    }
+
+    async fn make_project(&mut self) {
+        let root = self.person("root");
+        let group = root
+            .does(
+                Method::POST,
+                "groups",
+                &json!({ "name": "Platform", "path": "platform" }),
+            )
+            .await;
+        let project = json!({ "name": "requests", "path": "requests", "namespace_id": group["id"] });
+        let project = root.does(Method::POST, "projects", &project).await;
+        let number = project["id"].as_u64().unwrap();
+        for (name, level) in [
+            ("dana", 30),
+            ("eve", 30),
+            ("ada", 40),
+            ("grace", 40),
+            ("landfall", 40),
+        ] {
+            let member = json!({ "user_id": self.id_of(name), "access_level": level });
+            root.does(Method::POST, &format!("projects/{number}/members"), &member)
+                .await;
+        }
+        let file =
+            |path: &str, content: &str| json!({ "action": "create", "file_path": path, "content": content });
+        let commit = json!({
+            "branch": "main",
+            "commit_message": "The rules of this repository",
+            "actions": [file("README.md", "# Requests\n"), file("landfall.yaml", &self.rules())],
+        });
+        root.does(
+            Method::POST,
+            &format!("projects/{number}/repository/commits"),
+            &commit,
+        )
+        .await;
+        self.project = number;
+    }
+
+    /// `landfall.yaml` as it is accepted in the beginning.
+    pub(crate) fn rules(&self) -> String {
+        ["dana", "ada", "grace"]
+            .iter()
+            .fold(RULES.to_owned(), |rules, name| {
+                rules.replace(&format!("{{{name}}}"), &self.id_of(name).to_string())
+            })
+    }
+
+    /// Somebody of this world: `dana` and `eve` are developers, `ada` and `grace` admins, `root` owns the forge.
+    pub(crate) fn person(&self, name: &str) -> Person<'_> {
+        Person {
+            world: self,
+            user: &self.users[name],
+        }
+    }
+
+    /// A developer of the team that asks.
+    pub(crate) fn dana(&self) -> Person<'_> {
+        self.person("dana")
+    }
+
+    /// A developer who may sign nothing.
+    pub(crate) fn eve(&self) -> Person<'_> {
+        self.person("eve")
+    }
+
+    /// An admin.
+    pub(crate) fn ada(&self) -> Person<'_> {
+        self.person("ada")
+    }
+
+    /// Another admin.
+    pub(crate) fn grace(&self) -> Person<'_> {
+        self.person("grace")
+    }
+
+    /// A merge request by its number, for who held none while Landfall was away.
+    pub(crate) fn merge_request(&self, number: u64) -> MergeRequest<'_> {
+        MergeRequest { world: self, number }
+    }
+
+    /// The forge's number for somebody.
+    pub(crate) fn id_of(&self, name: &str) -> u64 {
+        self.users[name].id
+    }
+
+    /// The make-believe cloud, which is there while Landfall is not.
+    pub(crate) fn cloud(&self) -> &Simulator {
+        &self.cloud
+    }
+
+    /// Everything that really happened in the cloud, such as `created database/orders of Project/shop`, sorted: what
+    /// is made at the same time comes in any order.
+    pub(crate) async fn ledger(&self) -> Vec<String> {
+        let entries = self.cloud.ledger().await.unwrap();
+        let mut lines: Vec<String> = entries
+            .into_iter()
+            .map(|entry| {
+                let happening = match entry.happening {
+                    Happening::Created => "created",
+                    Happening::Updated => "updated",
+                    Happening::Deleted => "deleted",
+                };
+                format!("{happening} {} of {}", entry.resource, entry.owner.request)
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    /// Waits until the cloud has had so many things happen to it.
+    pub(crate) async fn ledger_reaches(&self, count: usize) {
+        self.until(&format!("{count} lines in the ledger"), async || {
+            (self.ledger().await.len() >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// The titles and texts of the forge's issues.
+    pub(crate) async fn issues(&self) -> Vec<String> {
+        let path = format!("projects/{}/issues?per_page=100", self.project);
+        let issues = self.person("root").reads(&path).await;
+        let issue = |issue: &Value| format!("{}\n{}", text(&issue["title"]), text(&issue["description"]));
+        issues.as_array().unwrap().iter().map(issue).collect()
+    }
+
+    /// Waits for an issue that says all of this, and answers it.
+    pub(crate) async fn issue_saying(&self, words: &[&str]) -> String {
+        self.until(&format!("an issue that says {words:?}"), async || {
+            let issues = self.issues().await;
+            issues
+                .into_iter()
+                .find(|issue| words.iter().all(|word| issue.contains(word)))
+        })
+        .await
+    }
+
+    /// The commit that `main` stands at.
+    pub(crate) async fn main(&self) -> String {
+        let path = format!("projects/{}/repository/branches/main", self.project);
+        text(&self.person("root").reads(&path).await["commit"]["id"]).to_owned()
+    }
+
+    /// The platform team accepts what `main` holds, on Landfall's own shell.
+    pub(crate) async fn adopts_main(&self) {
+        let commit = self.main().await.parse().unwrap();
+        let app = self.landfall().app();
+        let repository = app.repository(&repository()).unwrap();
+        let adopted = adopt(app.store(), repository, &commit, "the test", self.clock.now()).await;
+        assert!(matches!(adopted, Ok(Adopted::Done { .. })), "{adopted:?}");
+    }
+
+    fn landfall(&self) -> &Landfall {
+        &self.running.as_ref().expect("Landfall runs").landfall
+    }
+
+    /// Starts Landfall on the folder of this world, and lets the webhook lead to it.
+    pub(crate) async fn start_landfall(&mut self) {
+        let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.webhook_leads_to(&format!("http://{address}/webhooks/{REPOSITORY}"))
+            .await;
+        let config = Config::from_text(&self.configuration(&address.to_string())).unwrap();
+        let landfall = Landfall::build(&config, self.clock.clone(), Arc::new(SystemIds), Mark::Sandbox)
+            .await
+            .unwrap();
+        let landfall = Arc::new(landfall);
+        let shutdown = CancellationToken::new();
+        let (at_work, stop) = (landfall.clone(), shutdown.clone());
+        let task = tokio::spawn(async move { at_work.run(listener, stop).await.unwrap() });
+        self.running = Some(Running {
+            landfall,
+            shutdown,
+            task,
+        });
+    }
+
+    /// Stops Landfall as its service manager does: what it is about comes to its end, nothing new is begun.
+    pub(crate) async fn stop_landfall(&mut self) {
+        let running = self.running.take().expect("Landfall runs");
+        running.shutdown.cancel();
+        running.task.await.unwrap();
+        if let Ok(landfall) = Arc::try_unwrap(running.landfall) {
+            landfall.close().await;
+        }
+    }
+
+    /// Landfall's database is gone; the next start begins with an empty one.
+    pub(crate) fn loses_its_database(&mut self) {
+        assert!(self.running.is_none(), "stop Landfall first");
+        self.database = "another.db".into();
+    }
+
+    fn configuration(&self, listen: &str) -> String {
+        let quoted = |text: &str| Value::String(text.to_owned()).to_string();
+        let path = |name: &str| -> PathBuf { self.directory.path().join(name) };
+        let file = |name: &str| quoted(&path(name).display().to_string());
+        format!(
+            "[database]\nurl = {database}\n[http]\nlisten = \"{listen}\"\n[mirror]\ndirectory = {mirror}\n\
+             [simulator]\nfile = {simulator}\n[[repositories]]\nid = \"{REPOSITORY}\"\nforge = \"gitlab\"\n\
+             url = \"{forge}\"\nproject = {project}\ntoken = {token}\nsigning_tokens = [\"{SIGNING_TOKEN}\"]\n\
+             settling_seconds = 0\nattribution_grace_seconds = 1\nsweep_seconds = {sweep}\n",
+            database = quoted(&format!("sqlite://{}", path(&self.database).display())),
+            mirror = file("mirrors"),
+            simulator = file("simulator.db"),
+            forge = self.sandbox.url(),
+            project = self.project,
+            token = quoted(&self.users["landfall"].token),
+            sweep = self.settings.sweep_seconds,
+        )
+    }
+
+    async fn webhook_leads_to(&self, url: &str) {
+        let root = self.person("root");
+        let hooks = format!("projects/{}/hooks", self.project);
+        let known = root.reads(&hooks).await;
+        let hook = json!({
+            "url": url,
+            "signing_token": SIGNING_TOKEN,
+            "push_events": true,
+            "merge_requests_events": true,
+            "note_events": true,
+        });
+        match known[0]["id"].as_u64() {
+            Some(id) => root.does(Method::PUT, &format!("{hooks}/{id}"), &hook).await,
+            None => root.does(Method::POST, &hooks, &hook).await,
+        };
+    }
+
+    /// A place in the forge's log, for [`Self::calls_since`].
+    pub(crate) fn mark(&self) -> usize {
+        self.sandbox.access_log_len()
+    }
+
+    /// What Landfall asked of the forge since then.
+    pub(crate) fn calls_since(&self, mark: usize) -> Calls {
+        let log = self.sandbox.access_log_since(mark);
+        let ours = log
+            .into_iter()
+            .filter(|entry| entry.user.as_deref() == Some("landfall"));
+        let (api, git): (Vec<_>, Vec<_>) = ours.partition(|entry| entry.path.starts_with("/api/"));
+        Calls {
+            api: api.iter().map(line).collect(),
+            fetches: git
+                .iter()
+                .filter(|entry| entry.path.ends_with("/info/refs"))
+                .count(),
+        }
+    }
+
+    /// Waits until every webhook has arrived and nothing is left to do but the next sweep.
+    pub(crate) async fn settles(&self) {
+        self.until("everything to settle", async || {
+            self.sandbox.delivered().await;
+            let store = self.landfall().app().store();
+            let pending = store.pending_keys(100).await.unwrap();
+            let soon = self.clock.now().checked_add(Duration::from_secs(600)).unwrap();
+            let busy = pending
+                .iter()
+                .any(|key| key.leased_by.is_some() || key.ready < soon);
+            (!busy).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until there is no work but the sweeps that come and go.
+    pub(crate) async fn settles_between_sweeps(&self) {
+        self.until("everything but the sweeps to settle", async || {
+            self.sandbox.delivered().await;
+            let pending = self.landfall().app().store().pending_keys(100).await.unwrap();
+            let busy = pending.iter().any(|key| !matches!(key.key, Key::Sweep { .. }));
+            (!busy).then_some(())
+        })
+        .await;
+    }
+
+    /// The reasons of the keys that nobody works on any more.
+    pub(crate) async fn dead_keys(&self) -> Vec<String> {
+        let store = self.landfall().app().store();
+        let dead = store.dead_keys(100).await.unwrap();
+        dead.iter()
+            .map(|dead| format!("{}: {}", dead.key, dead.reason))
+            .collect()
+    }
+
+    /// Looks until it is there, or says all that is known.
+    pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let give_up = self.clock.now().checked_add(PATIENCE).unwrap();
+        loop {
+            let looking = async {
+                tokio::select! {
+                    found = look() => found,
+                    () = self.clock.sleep_until(give_up) => None,
+                }
+            };
+            if let Some(found) = looking.await {
+                return found;
+            }
+            let now = self.clock.now();
+            if now >= give_up {
+                panic!(
+                    "waited {PATIENCE:?} for {what}, in vain\n{}",
+                    self.everything().await
+                );
+            }
+            self.clock.sleep_until(now.checked_add(LOOK_EVERY).unwrap()).await;
+        }
+    }
+
+    /// Everything that is known, for whoever has to find out what went wrong.
+    pub(crate) async fn everything(&self) -> String {
+        let root = self.person("root");
+        let mut told = Vec::new();
+        let all = format!("projects/{}/merge_requests?state=all&per_page=100", self.project);
+        for one in root.reads(&all).await.as_array().unwrap() {
+            let number = one["iid"].as_u64().unwrap();
+            told.push(format!(
+                "== !{number} {} {}",
+                text(&one["state"]),
+                text(&one["title"])
+            ));
+            for note in self.notes(number).await {
+                told.push(format!("-- {}:\n{}", note.author, note.body));
+            }
+        }
+        told.push(format!("== issues\n{}", self.issues().await.join("\n")));
+        told.push(format!("== ledger\n{}", self.ledger().await.join("\n")));
+        if self.running.is_some() {
+            let store = self.landfall().app().store();
+            told.push(format!("== dead keys\n{}", self.dead_keys().await.join("\n")));
+            for key in store.pending_keys(100).await.unwrap() {
+                told.push(format!("pending: {key:?}"));
+            }
+            for (number, at, record) in store.audit(&repository(), 0, 1_000).await.unwrap() {
+                told.push(format!("audit {number} {at} {record:?}"));
+            }
+        }
+        for delivery in self.sandbox.deliveries() {
+            told.push(format!("delivered: {} {:?}", delivery.event, delivery.status));
+        }
+        told.join("\n")
+    }
+
+    /// What is written on a merge request, oldest first, without what the forge itself says.
+    pub(crate) async fn notes(&self, merge_request: u64) -> Vec<Note> {
+        let path = format!(
+            "projects/{}/merge_requests/{merge_request}/notes?per_page=100&sort=asc",
+            self.project
+        );
+        let notes = self.person("root").reads(&path).await;
+        let notes = notes.as_array().unwrap().iter();
+        notes
+            .filter(|note| note["system"] != json!(true))
+            .map(|note| Note {
+                id: note["id"].as_u64().unwrap(),
+                author: text(&note["author"]["username"]).to_owned(),
+                body: text(&note["body"]).to_owned(),
+            })
+            .collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.shutdown.cancel();
+            running.task.abort();
+        }
+    }
+}
+
+/// What is written on a merge request.
+#[derive(Debug, Clone)]
+pub(crate) struct Note {
+    pub(crate) id: u64,
+    pub(crate) author: String,
+    pub(crate) body: String,
+}
+
+/// What Landfall asked of the forge.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// Each API call: method, path, query, status.
+    pub(crate) api: Vec<String>,
+    /// How often git was asked what there is.
+    pub(crate) fetches: usize,
+}
+
+fn line(entry: &AccessLogEntry) -> String {
+    let AccessLogEntry {
+        method,
+        path,
+        query,
+        status,
+        ..
+    } = entry;
+    let query = if query.is_empty() {
+        String::new()
+    } else {
+        format!("?{query}")
+    };
+    format!("{method} {path}{query} {status}")
+}
+
+/// A text of the forge's.
+pub(crate) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn repository() -> RepositoryId {
+    RepositoryId::new(REPOSITORY).unwrap()
+}
