@@ -504,9 +504,25 @@ async fn a_merge_by_hand_is_noticed() {
     hand.run(&["push", "--quiet", "origin", "main"]);
     let one = world.get(&world.developer, &world.at("merge_requests/1")).await;
     assert_eq!(one["state"], "merged");
-    assert_eq!(one["merge_commit_sha"], Value::Null);
+    assert_eq!(one["merge_commit_sha"], head.as_str());
     assert_eq!(one["sha"], head.as_str());
     assert_eq!(world.events().await[2..], ["push -", "merge_request merge"]);
+
+    world.open(&clone, "more", "b");
+    hand.run(&["fetch", "--quiet", "origin", "refs/merge-requests/2/head"]);
+    hand.run(&[
+        "merge",
+        "--quiet",
+        "--no-ff",
+        "--message",
+        "By hand",
+        "FETCH_HEAD",
+    ]);
+    let merge = hand.run(&["rev-parse", "HEAD"]);
+    hand.commit("c", "c\n", "And something on top");
+    hand.run(&["push", "--quiet", "origin", "main"]);
+    let two = world.get(&world.developer, &world.at("merge_requests/2")).await;
+    assert_eq!(two["merge_commit_sha"], merge.as_str());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

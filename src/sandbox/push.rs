@@ -252,6 +252,7 @@ impl<'a> References<'a> {
                 continue;
             }
             let last = commit_of_head(self.core, self.project_id, iid).await?;
+            let brought_by = repository.brought_by(&head, &change.old, &change.new).await?;
             let now = self.core.now();
             self.core.change(|world| {
                 let project = world.projects.get_mut(&self.project_id);
@@ -262,6 +263,7 @@ impl<'a> References<'a> {
                 one.merged_at = Some(now);
                 one.merged_by = Some(self.actor);
                 one.updated_at = now;
+                one.merge_commit_sha.clone_from(&brought_by);
                 add_system_note(world, self.project_id, iid, self.actor, "merged manually", now);
                 let act = MergeRequestAct::plain(self.actor, "merge");
                 deliveries::merge_request(self.core, world, self.project_id, iid, last.as_ref(), &act);

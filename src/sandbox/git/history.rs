@@ -1,6 +1,6 @@
 //! Reading history: commits, and what they change.
 
-use super::{GitError, Repository, accept, text};
+use super::{GitError, Repository, ZERO, accept, text};
 
 #[derive(Debug, Clone)]
 pub(in crate::sandbox) struct Commit {
@@ -64,6 +64,27 @@ impl Repository {
 
     pub(in crate::sandbox) async fn commit(&self, id: &str) -> Result<Option<Commit>, GitError> {
         Ok(self.log(&["--no-walk", id, "--"], 1).await?.into_iter().next())
+    }
+
+    /// The commit by which a branch that went from one commit to another came to hold a commit: a merge commit, or the
+    /// commit itself.
+    pub(in crate::sandbox) async fn brought_by(
+        &self,
+        commit: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Option<String>, GitError> {
+        let range = format!("{from}..{to}");
+        let range = if from == ZERO { to } else { &range };
+        let first_parents = self
+            .line(&["rev-list", "--first-parent", "--reverse", range, "--"])
+            .await?;
+        for candidate in first_parents.lines() {
+            if self.is_ancestor(commit, candidate).await? {
+                return Ok(Some(candidate.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     pub(in crate::sandbox) async fn count(&self, range: &str) -> Result<usize, GitError> {
