@@ -214,8 +214,8 @@ impl Reporter {
                     _ => None,
                 },
             },
-            // Never begun by this database; an older one may have been lost.
-            None if page.facts.notes_count > 0 => self.look_up(page, marker).await?,
+            // Never begun by this database; an older one may have been lost, but not one that made the same runs.
+            None if page.facts.notes_count > 0 && !marker.is_of_runs() => self.look_up(page, marker).await?,
             None => None,
         };
         let (id, subject) = (&page.repository.id, page.subject());

@@ -41,6 +41,28 @@ impl Markup {
         self
     }
 
+    /// A sentence of ours that names things in backticks, which may come from outside: each becomes inline code.
+    pub(super) fn sentence(mut self, text: &str, longest: usize) -> Self {
+        let text = shown(text, longest);
+        let parts: Vec<&str> = text.split('`').collect();
+        if parts.len() % 2 == 0 {
+            return self.prose(&text, longest);
+        }
+        for (place, part) in parts.iter().enumerate() {
+            let is_code = place % 2 == 1;
+            if is_code && !part.trim().is_empty() {
+                self.0.push_str(&code(part));
+            } else {
+                let edge = |there: bool| if there { " " } else { "" };
+                let words = prose(part);
+                self.0.push_str(edge(part.starts_with(' ')));
+                self.0.push_str(&words);
+                self.0.push_str(edge(part.ends_with(' ') && !words.is_empty()));
+            }
+        }
+        self
+    }
+
     /// Text from outside that is a name or a value: inline code, cut at so many characters.
     pub(super) fn code(mut self, text: &str, longest: usize) -> Self {
         self.0.push_str(&code(&shown(text, longest)));
@@ -453,29 +475,30 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1000))]
+            #![proptest_config(ProptestConfig::with_cases(1000))]
 
-        #[test]
-        fn nothing_from_outside_is_active(text in any_text()) {
-            assert_inert(&prose(&text), &shown(&text, 300));
-            assert_inert(&Markup::new().code(&text, 300).into_string(), &shown(&text, 300));
-        }
+            #[test]
+            fn nothing_from_outside_is_active(text in any_text()) {
+                assert_inert(&prose(&text), &shown(&text, 300));
+                assert_inert(&Markup::new().code(&text, 300).into_string(), &shown(&text, 300));
+            }
 
-        #[test]
-        fn a_cut_text_is_still_inert(text in any_text(), longest in 1_usize..20) {
-            let plain = shown(&text, longest);
-            prop_assert!(plain.chars().count() <= longest);
-            assert_inert(&Markup::new().prose(&text, longest).into_string(), &plain);
-        }
+            #[test]
+            fn a_cut_text_is_still_inert(text in any_text(), longest in 1_usize..20) {
+                let plain = shown(&text, longest);
+                prop_assert!(plain.chars().count() <= longest);
+    super::super::reader::assert_only_ours(&Markup::new().sentence(&text, longest).into_string());
+                            assert_inert(&Markup::new().prose(&text, longest).into_string(), &plain);
+            }
 
-        #[test]
-        fn neighbours_do_not_join(a in any_text(), b in any_text()) {
-            let both = Markup::new().ours("From ").code(&a, 99).ours(" to ").prose(&b, 99).ours(".").into_string();
-            let words = format!("From {} to {}.", shown(&a, 99), shown(&b, 99));
-            if !shown(&a, 99).is_empty() {
-                // An empty text leaves two of our own spaces, which are read as they stand.
-                assert_inert_words(&both, &words);
+            #[test]
+            fn neighbours_do_not_join(a in any_text(), b in any_text()) {
+                let both = Markup::new().ours("From ").code(&a, 99).ours(" to ").prose(&b, 99).ours(".").into_string();
+                let words = format!("From {} to {}.", shown(&a, 99), shown(&b, 99));
+                if !shown(&a, 99).is_empty() {
+                    // An empty text leaves two of our own spaces, which are read as they stand.
+                    assert_inert_words(&both, &words);
+                }
             }
         }
-    }
 }

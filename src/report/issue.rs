@@ -65,13 +65,13 @@ fn body(push: &DirectPush<'_>, most_paths: usize, marker: &Marker, context: &Con
         .code(push.commit.short(), 8)
         .ours(" to ")
         .code(push.branch, 100)
-        .ours(" directly. **Nothing was provisioned**, and nothing will be until it is signed off.\n\n");
+        .ours(" directly. **Nothing was provisioned**, and nothing will be until it is signed off.\n");
     for because in push
         .because
         .iter()
         .filter(|because| **because != HeldBecause::DirectPush)
     {
-        body = body.ours("- ").markup(&held_because(because)).ours("\n");
+        body = body.ours("\n- ").markup(&held_because(because)).ours("\n");
     }
     body = body.ours("\n**What to do**, one of:\n\n")
         .ours("1. Revert the commit, and open a merge request with the same change: it gets a plan and a sign-off.\n");

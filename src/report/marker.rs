@@ -36,6 +36,12 @@ impl Marker {
         Self(format!("<!-- landfall:answer {note} -->"))
     }
 
+    /// Whether it names runs, whose ids nobody else ever makes.
+    #[must_use]
+    pub fn is_of_runs(&self) -> bool {
+        self.0.starts_with("<!-- landfall:result ")
+    }
+
     /// As it stands in the note.
     #[must_use]
     pub fn as_str(&self) -> &str {

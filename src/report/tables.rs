@@ -203,12 +203,12 @@ pub(super) fn findings(
             })
             .markup(&file(&finding.place.path, finding.place.line, true, context))
             .ours(" ")
-            .prose(&finding.message, detail.text)
+            .sentence(&finding.message, detail.text)
             .ours(" (`")
             .ours(finding.code.as_str())
             .ours("`)");
         if !finding.hint.trim().is_empty() {
-            item = item.ours("<br>💡 ").prose(&finding.hint, detail.text);
+            item = item.ours("<br>💡 ").sentence(&finding.hint, detail.text);
         }
         characters += item.characters();
         list = list.markup(&item).ours("\n");

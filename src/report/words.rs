@@ -77,7 +77,7 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
             sentence: Markup::new().ours(
                 "The plan is not there yet: Landfall tries again by itself, and a comment `/landfall plan` makes it try now.",
             ),
-            points: vec![Markup::new().ours("What is in the way: ").prose(trouble, REASON)],
+            points: vec![Markup::new().ours("What is in the way: ").sentence(trouble, REASON)],
         },
         Standing::Waiting(missing) => waiting(report, missing),
         Standing::Ready { approvers } => Next::only(
@@ -235,7 +235,7 @@ fn held(report: &Report, because: &[HeldBecause], admins: &[String]) -> Next {
 pub(super) fn held_because(because: &HeldBecause) -> Markup {
     Markup::new()
         .ours("It is held because ")
-        .prose(&few(because).to_string(), 2 * REASON)
+        .sentence(&few(because).to_string(), 2 * REASON)
         .ours(".")
 }
 

@@ -348,7 +348,7 @@ impl World {
             "[database]\nurl = {database}\n[http]\nlisten = \"{listen}\"\n[mirror]\ndirectory = {mirror}\n\
              [simulator]\nfile = {simulator}\n[[repositories]]\nid = \"{REPOSITORY}\"\nforge = \"gitlab\"\n\
              url = \"{forge}\"\nproject = {project}\ntoken = {token}\nsigning_tokens = [\"{SIGNING_TOKEN}\"]\n\
-             settling_seconds = 0\nattribution_grace_seconds = 1\nsweep_seconds = {sweep}\n",
+             settling_seconds = 0\nforge_lag_seconds = 1\nsweep_seconds = {sweep}\n",
             database = quoted(&format!("sqlite://{}", path(&self.database).display())),
             mirror = file("mirrors"),
             simulator = file("simulator.db"),
