@@ -22,6 +22,7 @@ async fn what_is_asked_for_signed_off_and_merged_is_there() {
         .await;
     let first = merge_request.written("report").await.remove(0).id;
     let head = merge_request.head().await;
+    world.settles().await;
     assert_eq!(
         merge_request.statuses(&head).await.last().unwrap(),
         "pending: Waiting for a sign-off: 0 of 1, from ada, grace"
@@ -122,4 +123,30 @@ async fn a_rebase_of_the_same_change_keeps_the_approval() {
     merge_request.shows("✅ Done", &["Nothing to do"]).await;
     world.settles().await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_maintainer_may_merge_by_hand() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request
+        .shows("✋ Waiting for a sign-off", &["press **Approve**"])
+        .await;
+    world.ada().approves(&merge_request).await;
+    merge_request.shows("✅ Ready to merge", &["merge it now"]).await;
+    let clone = world.grace().clone();
+    clone.run(&["switch", "--quiet", "main"]);
+    clone.run(&[
+        "merge",
+        "--quiet",
+        "--no-ff",
+        "--message",
+        "By hand",
+        "origin/shop",
+    ]);
+    clone.run(&["push", "--quiet", "origin", "main"]);
+    merge_request.shows("✅ Done", &["Nothing to do"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+    assert!(world.issues().await.is_empty());
 }

@@ -150,3 +150,40 @@ async fn a_merge_request_that_went_elsewhere_and_came_back_is_approved_anew() {
         .await;
     merged_all_the_same(&world, &merge_request, &["revoke the approval"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_back_to_what_was_approved_does_not_bring_the_approval_back() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["press **Approve**"]).await;
+    world.ada().approves(&merge_request).await;
+    merge_request.shows(READY, &["merge it now"]).await;
+    // Both pushes are over before anybody may have looked.
+    world.dana().pushes("shop", &[(SHOP_FILE, Some(&bigger()))]);
+    let head = world.dana().pushes("shop", &[(SHOP_FILE, Some(SHOP))]);
+    let again = "revoke the approval and approve again";
+    merge_request
+        .shows_at(&head, WAITING, &["The approval of ada", again])
+        .await;
+    merged_all_the_same(&world, &merge_request, &[again]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_slipped_in_right_before_the_merge_holds_all_of_it() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["press **Approve**"]).await;
+    world.ada().approves(&merge_request).await;
+    merge_request.shows(READY, &["merge it now"]).await;
+    let more = SHOP.replace("name: shop", "name: more");
+    world
+        .dana()
+        .pushes("shop", &[("requests/web-team/more.yaml", Some(&more))]);
+    // At once: Landfall may or may not have looked at it.
+    let comment = merged_all_the_same(&world, &merge_request, &[]).await;
+    assert!(comment.contains("It is held because"), "{comment}");
+    assert!(
+        comment.contains("release it with a comment") || comment.contains("revert the merge"),
+        "{comment}"
+    );
+}

@@ -12,7 +12,7 @@ use landfall::config::Config;
 use landfall::domain::ids::RepositoryId;
 use landfall::domain::key::Key;
 use landfall::provider::simulator::{Happening, Latency, Simulator, SimulatorOptions};
-use landfall::sandbox::{AccessLogEntry, Options, Sandbox, User};
+use landfall::sandbox::{Options, Sandbox, User};
 use landfall::wiring::{Landfall, Mark, listen};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ impl World {
         let mut world = Self::before_landfall(settings).await;
         world.start_landfall().await;
         world.adopts_main().await;
-        world.settles().await;
+        world.settles_between_sweeps().await;
         world
     }
 
@@ -376,27 +376,6 @@ impl World {
         };
     }
 
-    /// A place in the forge's log, for [`Self::calls_since`].
-    pub(crate) fn mark(&self) -> usize {
-        self.sandbox.access_log_len()
-    }
-
-    /// What Landfall asked of the forge since then.
-    pub(crate) fn calls_since(&self, mark: usize) -> Calls {
-        let log = self.sandbox.access_log_since(mark);
-        let ours = log
-            .into_iter()
-            .filter(|entry| entry.user.as_deref() == Some("landfall"));
-        let (api, git): (Vec<_>, Vec<_>) = ours.partition(|entry| entry.path.starts_with("/api/"));
-        Calls {
-            api: api.iter().map(line).collect(),
-            fetches: git
-                .iter()
-                .filter(|entry| entry.path.ends_with("/info/refs"))
-                .count(),
-        }
-    }
-
     /// Waits until every webhook has arrived and nothing is left to do but the next sweep.
     pub(crate) async fn settles(&self) {
         self.until("everything to settle", async || {
@@ -524,31 +503,6 @@ pub(crate) struct Note {
     pub(crate) id: u64,
     pub(crate) author: String,
     pub(crate) body: String,
-}
-
-/// What Landfall asked of the forge.
-#[derive(Debug)]
-pub(crate) struct Calls {
-    /// Each API call: method, path, query, status.
-    pub(crate) api: Vec<String>,
-    /// How often git was asked what there is.
-    pub(crate) fetches: usize,
-}
-
-fn line(entry: &AccessLogEntry) -> String {
-    let AccessLogEntry {
-        method,
-        path,
-        query,
-        status,
-        ..
-    } = entry;
-    let query = if query.is_empty() {
-        String::new()
-    } else {
-        format!("?{query}")
-    };
-    format!("{method} {path}{query} {status}")
 }
 
 /// A text of the forge's.

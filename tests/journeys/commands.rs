@@ -1,0 +1,140 @@
+//! What people say in comments, and what is made of it.
+
+use crate::support::people::SHOP_IS_THERE;
+use crate::support::world::World;
+
+const WAITING: &str = "✋ Waiting for a sign-off";
+const READY: &str = "✅ Ready to merge";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_may_sign_off_in_words() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["/landfall approve "]).await;
+    let digest = merge_request.digest().await;
+    let command = format!("Looks good.\n\n/landfall approve {digest}");
+    world.ada().comments(&merge_request, &command).await;
+    merge_request
+        .shows(READY, &["Signed off by ada", "merge it now"])
+        .await;
+    world.ada().merges(&merge_request).await;
+    merge_request.shows("✅ Done", &["Nothing to do"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+    assert!(merge_request.written("answer").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_that_were_changed_afterwards_sign_nothing() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["/landfall approve "]).await;
+    let digest = merge_request.digest().await;
+    let note = world.ada().comments(&merge_request, "I will look at it.").await;
+    world
+        .ada()
+        .edits(&merge_request, note, &format!("/landfall approve {digest}"))
+        .await;
+    world.settles().await;
+    merge_request
+        .shows(WAITING, &["Needs a sign-off from ada or grace"])
+        .await;
+    let whole = format!("/landfall approve {digest}");
+    world.ada().comments(&merge_request, &whole).await;
+    merge_request.shows(READY, &["Signed off by ada"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_no_admin_signs_nothing_in_words() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["/landfall approve "]).await;
+    let digest = merge_request.digest().await;
+    let command = format!("/landfall approve {digest}");
+    world.eve().comments(&merge_request, &command).await;
+    world.dana().comments(&merge_request, &command).await;
+    merge_request
+        .shows(
+            WAITING,
+            &[
+                "The approval of eve does not count: the accepted landfall.yaml does not name them as admin",
+                "The approval of dana does not count: the author cannot sign off their own change",
+                "Needs a sign-off from ada or grace",
+            ],
+        )
+        .await;
+    world.ada().merges(&merge_request).await;
+    merge_request
+        .shows(
+            "⛔ Held",
+            &["**nothing was provisioned**", "it was merged without a sign-off"],
+        )
+        .await;
+    world.settles().await;
+    assert!(world.ledger().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_for_another_plan_sign_nothing() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["/landfall approve "]).await;
+    world
+        .ada()
+        .comments(&merge_request, "/landfall approve 0123456789ab")
+        .await;
+    merge_request
+        .shows(
+            WAITING,
+            &["The approval of ada does not count: it names the digest of another plan"],
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_a_command_is_answered_with_the_list_once() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["press **Approve**"]).await;
+    world.dana().comments(&merge_request, "/landfall nonsense").await;
+    let answer = world
+        .until("an answer", async || merge_request.written("answer").await.pop())
+        .await;
+    for said in [
+        "`/landfall nonsense` is not a command",
+        "`/landfall approve <digest>`",
+        "`/landfall retry`",
+    ] {
+        assert!(answer.body.contains(said), "{}", answer.body);
+    }
+    world
+        .ada()
+        .comments(&merge_request, "What did you want to say?")
+        .await;
+    world.settles().await;
+    assert_eq!(merge_request.written("answer").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_merged_too_early_can_be_signed_off_still() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["/landfall approve "]).await;
+    let digest = merge_request.digest().await;
+    world.ada().merges(&merge_request).await;
+    let command = format!("/landfall approve {digest}");
+    merge_request
+        .shows("⛔ Held", &["may release it with a comment", &command])
+        .await;
+    world.eve().comments(&merge_request, &command).await;
+    world.settles().await;
+    assert!(world.ledger().await.is_empty(), "eve may release nothing");
+    merge_request
+        .shows("⛔ Held", &["may release it with a comment"])
+        .await;
+    world.grace().comments(&merge_request, &command).await;
+    merge_request.shows("✅ Done", &["Nothing to do"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+    assert!(merge_request.result().await.contains("@dana"));
+}
