@@ -305,7 +305,8 @@ fn clashes(
         });
     let all: Vec<(String, Request)> = staying.chain(coming).collect();
     // What clashes among files that were accepted long ago is not this merge request's to answer for.
-    check_together(&all)
+    let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+    check_together(rules, &all)
         .into_iter()
         .filter(|f| touched.contains(f.place.path.as_str()))
         .collect()

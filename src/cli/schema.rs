@@ -2,12 +2,14 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use anyhow::Context;
 use serde_json::Value;
 
 use super::Exit;
-use crate::domain::request::check::PROJECT;
+use crate::domain::ids::Kind;
+use crate::domain::request::check::{CLUSTER, PROJECT};
 use crate::domain::rules::check::RULES;
 
 /// `landfall schema --out DIR`
@@ -18,11 +20,35 @@ pub struct SchemaArguments {
     pub out: PathBuf,
 }
 
+/// A request of any kind: its `kind` leads to the schema next to this one. Editors bind all request files to it.
+static REQUEST: LazyLock<Value> = LazyLock::new(|| {
+    let of_kind = |kind: Kind| {
+        let file = format!("{}.schema.json", kind.as_str().to_lowercase());
+        serde_json::json!({
+            "if": { "properties": { "kind": { "const": kind.as_str() } }, "required": ["kind"] },
+            "then": { "$ref": file },
+        })
+    };
+    serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Request",
+        "description": "One thing that a team asks for.",
+        "type": "object",
+        "properties": {
+            "kind": { "description": "The kind of request.", "enum": Kind::ALL.map(Kind::as_str) },
+        },
+        "required": ["apiVersion", "kind"],
+        "allOf": Kind::ALL.map(of_kind),
+    })
+});
+
 /// File name → schema: every kind of request, and `landfall.yaml`.
 #[must_use]
 pub fn schemas() -> Vec<(&'static str, &'static Value)> {
     vec![
+        ("request.schema.json", &REQUEST),
         ("project.schema.json", &PROJECT.json),
+        ("cluster.schema.json", &CLUSTER.json),
         ("landfall.schema.json", &RULES.json),
     ]
 }
@@ -61,6 +87,10 @@ mod tests {
                 .join("schemas")
                 .join(name);
             let written = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                jsonschema::meta::is_valid(schema),
+                "schemas/{name} is no JSON Schema"
+            );
             assert!(
                 written == file_text(schema),
                 "schemas/{name} is not what the code says; run `cargo run -- schema --out schemas`"

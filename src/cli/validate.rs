@@ -9,7 +9,7 @@ use super::findings::{self, Look};
 use super::{Exit, base, disk};
 use crate::domain::finding::any_error;
 use crate::domain::request::Contents;
-use crate::domain::request::check::{check_tree, check_tree_against};
+use crate::domain::request::check::{check_tree, check_tree_against, read_tree};
 use crate::domain::tree::{RULES_PATH, Tree};
 
 pub use super::findings::Format;
@@ -58,7 +58,7 @@ pub fn run_with(
     let (tree, contents) = disk::read(&scope.root)?;
     let mut check = match &before {
         Some((tree_before, contents_before)) => {
-            let before = check_tree(tree_before, contents_before);
+            let before = read_tree(tree_before, contents_before);
             if before.rules.is_none() {
                 writeln!(
                     err,

@@ -153,12 +153,22 @@ codes! {
     WrongTeam = "wrong-team",
     /// `spec.environment` is not defined.
     UnknownEnvironment = "unknown-environment",
+    /// A size or version that the environment does not offer.
+    NotOffered = "not-offered",
+    /// More than the environment allows.
+    OverLimit = "over-limit",
+    /// Addresses that are no limit: half of the internet or more.
+    OpenToAll = "open-to-all",
     /// Two files have the same kind and name.
     DuplicateRequest = "duplicate-request",
     /// A value that looks like a secret.
     LooksLikeSecret = "looks-like-a-secret",
     /// A field that cannot be changed was changed.
     ImmutableField = "immutable-field",
+    /// A version goes up by one minor at a time, and never down.
+    VersionStep = "version-step",
+    /// The nodes of a pool are replaced.
+    ReplacesNodes = "replaces-nodes",
     /// A request is gone.
     DeletesRequest = "deletes-request",
     /// The file changed on the target branch as well.

@@ -209,17 +209,20 @@ impl FromStr for RunId {
 pub enum Kind {
     /// Machines, databases and storage for one piece of work.
     Project,
+    /// A Kubernetes cluster.
+    Cluster,
 }
 
 impl Kind {
     /// Every kind, for schemas and for the finding on an unknown one.
-    pub const ALL: [Self; 1] = [Self::Project];
+    pub const ALL: [Self; 2] = [Self::Project, Self::Cluster];
 
     /// As it stands in a request file.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Project => "Project",
+            Self::Cluster => "Cluster",
         }
     }
 }

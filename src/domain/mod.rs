@@ -8,6 +8,7 @@ pub mod key;
 pub mod landing;
 pub mod merge_request;
 pub mod plan;
+pub mod price;
 pub mod report;
 pub mod request;
 pub mod review;

@@ -16,6 +16,8 @@ pub enum ResourceKind {
     Database,
     /// A bucket or storage account.
     Storage,
+    /// A Kubernetes cluster with its node pools.
+    Cluster,
 }
 
 impl ResourceKind {
@@ -26,13 +28,17 @@ impl ResourceKind {
             Self::VirtualMachine => "virtual machine",
             Self::Database => "database",
             Self::Storage => "storage",
+            Self::Cluster => "cluster",
         }
     }
 
     /// Whether it holds data that a replacement would lose.
     #[must_use]
     pub fn is_stateful(self) -> bool {
-        matches!(self, Self::Database | Self::Storage | Self::VirtualMachine)
+        matches!(
+            self,
+            Self::Database | Self::Storage | Self::VirtualMachine | Self::Cluster
+        )
     }
 }
 

@@ -7,10 +7,10 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CommitId, Digest, UserId};
+use super::ids::{CommitId, Digest, EnvironmentName, UserId};
 use super::plan::Plan;
 use super::rules::Rules;
-use super::transition::Transition;
+use super::transition::{Subject, Transition};
 
 /// An approval of a merge request, from whichever forge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -327,6 +327,12 @@ pub fn decide(evidence: &Evidence<'_>) -> Verdict {
 fn needed(evidence: &Evidence<'_>, rules: &Rules) -> (u32, Option<String>) {
     let mut needed = rules.approvals.max(1);
     let mut because = None;
+    for (name, count) in of_environments(evidence, rules) {
+        if count > needed {
+            needed = count;
+            because = Some(format!("the environment {name} asks for it"));
+        }
+    }
     for verdict in evidence.policy {
         if let PolicyVerdict::Approvals(count) = verdict
             && *count > needed
@@ -345,6 +351,25 @@ fn needed(evidence: &Evidence<'_>, rules: &Rules) -> (u32, Option<String>) {
         because = Some("it could not be established who pushed".to_owned());
     }
     (needed, because)
+}
+
+/// What the environments that the change touches ask for. Where the plan does not show where a request is, each of them
+/// may be the one.
+fn of_environments<'a>(
+    evidence: &Evidence<'a>,
+    rules: &'a Rules,
+) -> impl Iterator<Item = (&'a EnvironmentName, u32)> {
+    let changes = &evidence.plan.changes;
+    let is_planned = |transition: &Transition| match &transition.subject {
+        Subject::Request(key) => changes.iter().any(|change| change.request == *key),
+        Subject::Rules => true,
+    };
+    let all_planned = evidence.transitions.iter().all(is_planned);
+    rules
+        .environments
+        .iter()
+        .filter(move |(name, _)| !all_planned || changes.iter().any(|change| change.environment == **name))
+        .map(|(name, environment)| (name, environment.approvals))
 }
 
 /// Why an approval does not count, if it does not.
@@ -431,9 +456,10 @@ fn belongs_to(email: &str, user: UserId, username: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{BlobId, RepositoryId};
-    use crate::domain::rules::RoleHolders;
-    use crate::domain::transition::{Subject, signed_digest};
+    use crate::domain::ids::{BlobId, RepositoryId, ResourceName};
+    use crate::domain::plan::{Action, PlannedChange, ResourceKind};
+    use crate::domain::rules::{Environment, ProviderKind, RoleHolders};
+    use crate::domain::transition::signed_digest;
 
     const AUTHOR: UserId = UserId(1);
     const ADMIN: UserId = UserId(2);
@@ -451,6 +477,7 @@ mod tests {
     /// A merge request that an admin approved, as it should be: each test spoils one thing.
     struct Story {
         rules: Option<Rules>,
+        plan: Plan,
         transitions: Vec<Transition>,
         policy: Vec<PolicyVerdict>,
         approvals: Vec<Approval>,
@@ -478,6 +505,7 @@ mod tests {
                     approvals: 1,
                     ..Rules::default()
                 }),
+                plan: Plan::default(),
                 transitions: vec![Transition {
                     repository: RepositoryId::new("requests").unwrap(),
                     target_branch: "main".into(),
@@ -503,10 +531,10 @@ mod tests {
         }
 
         fn decide(&self) -> Verdict {
-            let plan = Plan::default();
+            let plan = &self.plan;
             decide(&Evidence {
                 transitions: &self.transitions,
-                plan: &plan,
+                plan,
                 digest: &signed_digest(&self.transitions, &plan.digest(), &BTreeMap::new()),
                 rules: self.rules.as_ref(),
                 policy: &self.policy,
@@ -522,7 +550,7 @@ mod tests {
         }
 
         fn digest(&self) -> Digest {
-            signed_digest(&self.transitions, &Plan::default().digest(), &BTreeMap::new())
+            signed_digest(&self.transitions, &self.plan.digest(), &BTreeMap::new())
         }
 
         fn discounts(&self) -> Vec<Discount> {
@@ -767,5 +795,38 @@ mod tests {
         story.policy.clear();
         story.approvals.clear();
         assert!(!story.is_signed_off(), "rules that ask for none still need one");
+    }
+
+    #[test]
+    fn an_environment_may_ask_for_more() {
+        let mut story = Story::signed_off();
+        let guarded = |approvals| Environment {
+            approvals,
+            ..Environment::of(ProviderKind::Simulator)
+        };
+        let rules = story.rules.as_mut().unwrap();
+        rules
+            .environments
+            .insert(EnvironmentName::new("dev").unwrap(), guarded(0));
+        rules
+            .environments
+            .insert(EnvironmentName::new("prod").unwrap(), guarded(2));
+        assert!(
+            !story.is_signed_off(),
+            "where it goes is not known, so it may be there"
+        );
+        story.plan.changes.push(PlannedChange {
+            request: "Project/shop".parse().unwrap(),
+            environment: EnvironmentName::new("dev").unwrap(),
+            resource: ResourceName::new("storage/files").unwrap(),
+            kind: ResourceKind::Storage,
+            action: Action::Create,
+            properties: vec![],
+        });
+        assert!(story.is_signed_off(), "it goes elsewhere");
+        story.plan.changes[0].environment = EnvironmentName::new("prod").unwrap();
+        assert!(!story.is_signed_off());
+        story.approvals.push(approval(OTHER_ADMIN, 100));
+        assert!(story.is_signed_off());
     }
 }

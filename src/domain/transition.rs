@@ -63,7 +63,11 @@ pub fn signed_digest(
         text.push_str(&serde_json::to_value(transition).unwrap_or_default().to_string());
         text.push('\n');
     }
-    text.push_str(&serde_json::to_value(environments).unwrap_or_default().to_string());
+    let places: BTreeMap<&EnvironmentName, serde_json::Value> = environments
+        .iter()
+        .map(|(name, environment)| (name, environment.place()))
+        .collect();
+    text.push_str(&serde_json::to_value(places).unwrap_or_default().to_string());
     text.push('\n');
     text.push_str(plan.as_str());
     Digest::of(text.as_bytes())

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::Request;
 use super::meaning::{self, Meaning};
 use super::raw::RawProject;
+use super::raw::cluster::RawCluster;
 use crate::domain::finding::{Code, Finding, Place, any_error, sort};
 use crate::domain::ids::{Kind, RequestKey};
 use crate::domain::rules::Rules;
@@ -19,7 +20,7 @@ use crate::domain::shape::{Shape, did_you_mean};
 use crate::domain::tree::{Mode, REQUESTS_FOLDER};
 use crate::domain::yaml::{self, Document, LARGEST_FILE, MOST_FINDINGS};
 
-pub use super::tree_check::{TreeCheck, check_together, check_tree, check_tree_against};
+pub use super::tree_check::{TreeCheck, check_together, check_tree, check_tree_against, read_tree};
 pub use super::update::check_update;
 
 /// The version of the request format.
@@ -27,6 +28,18 @@ pub const API_VERSION: &str = "landfall.dev/v1";
 
 /// The schema of a `Project`, as editors read it.
 pub static PROJECT: LazyLock<Shape> = LazyLock::new(Shape::of::<RawProject>);
+
+/// The schema of a `Cluster`, as editors read it.
+pub static CLUSTER: LazyLock<Shape> = LazyLock::new(Shape::of::<RawCluster>);
+
+/// The schema of a kind.
+#[must_use]
+pub fn shape_of(kind: Kind) -> &'static Shape {
+    match kind {
+        Kind::Project => &PROJECT,
+        Kind::Cluster => &CLUSTER,
+    }
+}
 
 /// One file of `requests/`, as a change or a tree holds it.
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +86,11 @@ pub(super) fn check_with(rules: Option<&Rules>, file: &ChangedFile<'_>) -> (Opti
     findings.extend(told);
     let mut request = None;
     if let Some(document) = document {
-        let found = check_document(rules, &document, folder);
+        let (kind, found) = check_document(rules, file.before, &document, folder);
         let is_valid = !any_error(&findings) && !any_error(&found);
         findings.extend(found);
-        if is_valid {
-            match meaning::project(&document) {
+        if let Some(kind) = kind.filter(|_| is_valid) {
+            match meaning::valid(kind, &document) {
                 Ok(valid) => {
                     if let Some(before) = file.before {
                         findings.extend(check_update(before, &valid, &document.places));
@@ -99,27 +112,36 @@ pub(super) fn check_with(rules: Option<&Rules>, file: &ChangedFile<'_>) -> (Opti
     (request, findings)
 }
 
-fn check_document(rules: Option<&Rules>, document: &Document, folder: &str) -> Vec<Finding> {
+fn check_document(
+    rules: Option<&Rules>,
+    before: Option<&Request>,
+    document: &Document,
+    folder: &str,
+) -> (Option<Kind>, Vec<Finding>) {
     let kinds = Kind::ALL.map(Kind::as_str);
-    let kind = document
+    let kind: Option<Kind> = document
         .value
         .get("kind")
         .and_then(Value::as_str)
-        .filter(|kind| kinds.contains(kind));
+        .and_then(|kind| kind.parse().ok());
     let mut findings = check_head(document, &kinds, kind.is_none());
-    if kind.is_none() {
-        return findings;
-    }
-    findings.extend(PROJECT.check(document, &["/apiVersion", "/kind"]));
+    let Some(kind) = kind else {
+        return (None, findings);
+    };
+    findings.extend(shape_of(kind).check(document, &["/apiVersion", "/kind"]));
     let mut meaning = Meaning {
         document,
         rules,
         folder,
+        before,
         findings: Vec::new(),
     };
-    meaning.check_project();
+    match kind {
+        Kind::Project => meaning.check_project(),
+        Kind::Cluster => meaning.check_cluster(),
+    }
     findings.append(&mut meaning.findings);
-    findings
+    (Some(kind), findings)
 }
 
 /// `apiVersion` and `kind`: they say how to read the rest. Missing ones are told if no schema will tell them.

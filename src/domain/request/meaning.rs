@@ -6,15 +6,17 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Request;
 use super::quantity::Quantity;
-use super::raw::{RawDatabase, RawProject, SqlName};
+use super::raw::{Label, RawDatabase, RawMetadata, RawProject, SqlName};
+use super::{DeletionPolicy, Request};
 use crate::domain::finding::{Code, Finding};
 use crate::domain::ids::{EnvironmentName, InvalidId, Kind, RequestKey, RequestName, ResourceName, TeamName};
 use crate::domain::plan::{Resource, ResourceKind};
-use crate::domain::rules::Rules;
+use crate::domain::rules::{Rules, SizedKind};
 use crate::domain::shape::{did_you_mean, dotted};
 use crate::domain::yaml::{Document, join};
+
+mod cluster;
 
 /// The lists of a project, with the kind of resource that their entries are, and its first half of a name.
 pub(super) const LISTS: [(&str, ResourceKind, &str); 3] = [
@@ -40,19 +42,27 @@ pub(super) struct Meaning<'a> {
     pub(super) document: &'a Document,
     pub(super) rules: Option<&'a Rules>,
     pub(super) folder: &'a str,
+    /// What was accepted under the same key: what an environment no longer offers may stay.
+    pub(super) before: Option<&'a Request>,
     pub(super) findings: Vec<Finding>,
 }
 
 impl Meaning<'_> {
-    pub(super) fn check_project(&mut self) {
+    /// What every kind has.
+    fn common(&mut self) {
         self.team();
         self.environment();
         self.expiry();
+    }
+
+    pub(super) fn check_project(&mut self) {
+        self.common();
         self.resources();
         for (list, _, _) in LISTS {
-            self.unique_names(list);
+            self.unique_names(list, "name");
         }
         for machine in self.entries("virtualMachines") {
+            self.size_of(SizedKind::VirtualMachine, "virtual-machine", &machine);
             self.size_within(
                 &join(&machine, "diskSize"),
                 Quantity::gibibytes(30),
@@ -61,6 +71,7 @@ impl Meaning<'_> {
             self.access(&machine);
         }
         for database in self.entries("databases") {
+            self.size_of(SizedKind::Database, "database", &database);
             let told = self.findings.len();
             self.size_within(
                 &join(&database, "storage"),
@@ -77,6 +88,20 @@ impl Meaning<'_> {
             }
             self.admin_username(&database);
         }
+    }
+
+    fn size_of(&mut self, kind: SizedKind, prefix: &str, entry: &str) {
+        let name = self
+            .text(&join(entry, "name"))
+            .map(|name| format!("{prefix}/{name}"));
+        let size_before = || {
+            let name = name?;
+            let resources = &self.before?.resources;
+            let resource = resources.iter().find(|resource| resource.name.as_str() == name)?;
+            resource.properties.get("size")?.as_str().map(String::from)
+        };
+        let before = size_before();
+        self.size_on_offer(kind, entry, before.as_deref());
     }
 
     fn text(&self, pointer: &str) -> Option<&str> {
@@ -178,10 +203,10 @@ impl Meaning<'_> {
         }
     }
 
-    fn unique_names(&mut self, list: &str) {
+    fn unique_names(&mut self, list: &str, field: &str) {
         let mut seen: BTreeMap<String, u32> = BTreeMap::new();
         for entry in self.entries(list) {
-            let pointer = join(&entry, "name");
+            let pointer = join(&entry, field);
             let Some(name) = self.text(&pointer).map(String::from) else {
                 continue;
             };
@@ -284,22 +309,24 @@ impl Meaning<'_> {
 }
 
 /// The valid request of a document in which nothing was found.
-pub(super) fn project(document: &Document) -> Result<Request, String> {
-    let raw: RawProject = RawProject::deserialize(&document.value).map_err(|error| error.to_string())?;
-    valid(raw).map_err(|error| error.to_string())
+pub(super) fn valid(kind: Kind, document: &Document) -> Result<Request, Invalid> {
+    match kind {
+        Kind::Project => project(RawProject::deserialize(&document.value)?),
+        Kind::Cluster => cluster::cluster(document),
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Invalid {
+pub(super) enum Invalid {
     #[error(transparent)]
     Id(#[from] InvalidId),
-    #[error("a value cannot be written as JSON")]
+    #[error("a value cannot be read or written as JSON")]
     Json(#[from] serde_json::Error),
     #[error("not a day of the calendar")]
     Day(#[from] jiff::Error),
 }
 
-fn valid(raw: RawProject) -> Result<Request, Invalid> {
+fn project(raw: RawProject) -> Result<Request, Invalid> {
     let spec = raw.spec;
     let mut resources = Vec::new();
     for machine in &spec.virtual_machines {
@@ -312,15 +339,32 @@ fn valid(raw: RawProject) -> Result<Request, Invalid> {
     for storage in &spec.storage {
         resources.push(resource(2, &storage.name.0, storage)?);
     }
+    common(
+        Kind::Project,
+        raw.metadata,
+        spec.environment,
+        spec.deletion_policy,
+        resources,
+    )
+}
+
+/// A request from what every kind has.
+fn common(
+    kind: Kind,
+    metadata: RawMetadata,
+    environment: Label,
+    deletion_policy: DeletionPolicy,
+    resources: Vec<Resource>,
+) -> Result<Request, Invalid> {
     Ok(Request {
         key: RequestKey {
-            kind: Kind::Project,
-            name: RequestName::new(raw.metadata.name.0)?,
+            kind,
+            name: RequestName::new(metadata.name.0)?,
         },
-        team: TeamName::new(raw.metadata.team.0)?,
-        expires: raw.metadata.expires.map(|day| day.0.parse()).transpose()?,
-        environment: EnvironmentName::new(spec.environment.0)?,
-        deletion_policy: spec.deletion_policy,
+        team: TeamName::new(metadata.team.0)?,
+        expires: metadata.expires.map(|day| day.0.parse()).transpose()?,
+        environment: EnvironmentName::new(environment.0)?,
+        deletion_policy,
         resources,
     })
 }

@@ -8,6 +8,9 @@ use super::ids::{BlobId, EnvironmentName, RequestKey, TeamName};
 use super::plan::Resource;
 
 pub mod check;
+mod cidr;
+#[cfg(test)]
+mod cluster_tests;
 mod meaning;
 pub mod quantity;
 pub mod raw;

@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod cluster;
+
 use super::DeletionPolicy;
 use super::quantity::Quantity;
 
@@ -36,6 +38,8 @@ macro_rules! text {
     };
 }
 pub(crate) use text;
+
+pub use cluster::KubernetesVersion;
 
 text! {
     /// A DNS-1123 label.
@@ -132,7 +136,9 @@ pub struct RawProjectSpec {
 }
 
 /// How large something is; what that means is the environment's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Size {
     /// 2 virtual CPUs.
     #[default]
@@ -141,6 +147,18 @@ pub enum Size {
     Medium,
     /// 8 virtual CPUs.
     Large,
+}
+
+impl Size {
+    /// As it stands in a request.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Small => "Small",
+            Self::Medium => "Medium",
+            Self::Large => "Large",
+        }
+    }
 }
 
 /// A machine.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::{ChangedFile, check_with, key_of};
 use super::{Contents, DeletionPolicy, Request};
 use crate::domain::finding::{Code, Finding, Place, sort};
-use crate::domain::ids::RequestKey;
+use crate::domain::ids::{EnvironmentName, Kind, RequestKey, TeamName};
 use crate::domain::rules::Rules;
-use crate::domain::rules::check::check_rules;
+use crate::domain::rules::check::{check_rules, check_rules_against};
 use crate::domain::shape::list;
 use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
 
@@ -22,10 +22,10 @@ pub struct TreeCheck {
     pub findings: Vec<Finding>,
 }
 
-/// What requests say of each other: two files with one key. Takes every request that will be there: accepted ones
-/// that stay, and changed ones.
+/// What requests say of each other: two files with one key, and more of them than the rules allow. Takes every request
+/// that will be there: accepted ones that stay, and changed ones.
 #[must_use]
-pub fn check_together(checked: &[(String, Request)]) -> Vec<Finding> {
+pub fn check_together(rules: Option<&Rules>, checked: &[(String, Request)]) -> Vec<Finding> {
     let mut by_key: BTreeMap<&RequestKey, Vec<&str>> = BTreeMap::new();
     for (path, request) in checked {
         by_key.entry(&request.key).or_default().push(path);
@@ -48,7 +48,49 @@ pub fn check_together(checked: &[(String, Request)]) -> Vec<Finding> {
             ));
         }
     }
+    findings.extend(
+        rules
+            .map(|rules| check_limits(rules, checked))
+            .unwrap_or_default(),
+    );
     sort(&mut findings);
+    findings
+}
+
+/// More clusters of a team than an environment allows: told at each of them, since any of them may be the new one.
+fn check_limits(rules: &Rules, checked: &[(String, Request)]) -> Vec<Finding> {
+    let mut clusters: BTreeMap<(&EnvironmentName, &TeamName), Vec<&str>> = BTreeMap::new();
+    for (path, request) in checked
+        .iter()
+        .filter(|(_, request)| request.key.kind == Kind::Cluster)
+    {
+        clusters
+            .entry((&request.environment, &request.team))
+            .or_default()
+            .push(path);
+    }
+    let mut findings = Vec::new();
+    for ((environment, team), paths) in clusters {
+        let limits = rules
+            .environments
+            .get(environment)
+            .map(|environment| environment.limits);
+        let Some(limit) = limits.and_then(|limits| limits.clusters_per_team) else {
+            continue;
+        };
+        let count = paths.len();
+        if u32::try_from(count).is_ok_and(|count| count <= limit) {
+            continue;
+        }
+        findings.extend(paths.into_iter().map(|path| {
+            Finding::error(
+                Code::OverLimit,
+                Place::start_of(path),
+                format!("The team `{team}` would have {count} clusters in `{environment}`, which allows {limit} a team."),
+                "Delete a cluster first, or ask for a higher limit in `landfall.yaml`.",
+            )
+        }));
+    }
     findings
 }
 
@@ -57,6 +99,34 @@ pub fn check_together(checked: &[(String, Request)]) -> Vec<Finding> {
 #[must_use]
 pub fn check_tree(tree: &Tree, contents: &Contents) -> TreeCheck {
     check_both(None, tree, contents)
+}
+
+/// What a whole requests repository held at an earlier time. Its requests were judged when they landed: what the rules
+/// say of them since then, such as a version that is no longer on offer, takes none of them away.
+#[must_use]
+pub fn read_tree(tree: &Tree, contents: &Contents) -> TreeCheck {
+    let mut check = TreeCheck::default();
+    check_rules_file(None, tree, contents, &mut check);
+    for (path, entry) in tree
+        .entries
+        .iter()
+        .filter(|(path, _)| role(path) == Role::Request)
+    {
+        let file = ChangedFile {
+            path,
+            mode: entry.mode,
+            size: entry.size,
+            bytes: contents.get(&entry.blob).map(Vec::as_slice),
+            before: None,
+        };
+        let (request, findings) = check_with(None, &file);
+        check.findings.extend(findings);
+        check
+            .requests
+            .extend(request.map(|request| (path.clone(), request)));
+    }
+    sort(&mut check.findings);
+    check
 }
 
 /// As [`check_tree`], against an earlier state: requests are judged by its rules, what cannot change is compared with
@@ -68,7 +138,7 @@ pub fn check_tree_against(before: &TreeCheck, tree: &Tree, contents: &Contents) 
 
 fn check_both(before: Option<&TreeCheck>, tree: &Tree, contents: &Contents) -> TreeCheck {
     let mut check = TreeCheck::default();
-    check_rules_file(tree, contents, &mut check);
+    check_rules_file(before, tree, contents, &mut check);
     let rules = before
         .and_then(|before| before.rules.as_ref())
         .or(check.rules.as_ref())
@@ -107,7 +177,7 @@ fn check_both(before: Option<&TreeCheck>, tree: &Tree, contents: &Contents) -> T
         check.findings.extend(findings);
         requests.extend(request.map(|request| (path.clone(), request)));
     }
-    check.findings.extend(check_together(&requests));
+    check.findings.extend(check_together(rules.as_ref(), &requests));
     check
         .findings
         .extend(earlier.iter().flat_map(|earlier| earlier.deletions(tree)));
@@ -175,7 +245,7 @@ fn deletion(path: &str, request: &Request) -> Finding {
     Finding::warning(Code::DeletesRequest, Place::start_of(path), message, hint)
 }
 
-fn check_rules_file(tree: &Tree, contents: &Contents, check: &mut TreeCheck) {
+fn check_rules_file(before: Option<&TreeCheck>, tree: &Tree, contents: &Contents, check: &mut TreeCheck) {
     let refused =
         |code, message: &str, hint: &str| Finding::error(code, Place::start_of(RULES_PATH), message, hint);
     let Some(entry) = tree.entries.get(RULES_PATH) else {
@@ -197,7 +267,14 @@ fn check_rules_file(tree: &Tree, contents: &Contents, check: &mut TreeCheck) {
     }
     match contents.get(&entry.blob) {
         Some(bytes) => {
-            let (rules, findings) = check_rules(bytes);
+            let (rules, findings) = match before.and_then(|before| Some((before, before.rules.as_ref()?))) {
+                Some((before, rules)) => {
+                    let requests = before.requests.values();
+                    let in_use = requests.map(|request| request.environment.clone()).collect();
+                    check_rules_against(rules, &in_use, bytes)
+                }
+                None => check_rules(bytes),
+            };
             check.rules = rules;
             check.findings.extend(findings);
         }

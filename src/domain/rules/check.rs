@@ -1,15 +1,14 @@
 //! From the bytes of `landfall.yaml` to valid rules and all there is to say about them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::raw::{RawPerson, RawRules};
-use super::{Environment, RoleHolders, Rules, Team};
+use super::raw::RawRules;
+use super::{Rules, check_rules_update, valid::valid};
 use crate::domain::finding::{Code, Finding, Place, any_error, sort};
-use crate::domain::ids::{EnvironmentName, InvalidId, TeamName, UserId};
+use crate::domain::ids::EnvironmentName;
 use crate::domain::request::check::{check_head, secrets};
 use crate::domain::shape::{Shape, dotted};
 use crate::domain::tree::RULES_PATH;
@@ -21,6 +20,24 @@ pub static RULES: LazyLock<Shape> = LazyLock::new(Shape::of::<RawRules>);
 /// Everything there is to say about a `landfall.yaml`, and the rules in it if nothing refuses them.
 #[must_use]
 pub fn check_rules(bytes: &[u8]) -> (Option<Rules>, Vec<Finding>) {
+    check_both(None, bytes)
+}
+
+/// As [`check_rules`], and what they change of the rules before that cannot be changed while something lives in the
+/// environments in use.
+#[must_use]
+pub fn check_rules_against(
+    before: &Rules,
+    in_use: &BTreeSet<EnvironmentName>,
+    bytes: &[u8],
+) -> (Option<Rules>, Vec<Finding>) {
+    check_both(Some((before, in_use)), bytes)
+}
+
+fn check_both(
+    before: Option<(&Rules, &BTreeSet<EnvironmentName>)>,
+    bytes: &[u8],
+) -> (Option<Rules>, Vec<Finding>) {
     let mut findings = secrets(RULES_PATH, bytes);
     let (document, told) = yaml::parse(RULES_PATH, bytes);
     findings.extend(told);
@@ -31,6 +48,7 @@ pub fn check_rules(bytes: &[u8]) -> (Option<Rules>, Vec<Finding>) {
             findings.extend(RULES.check(&document, &["/apiVersion", "/kind"]));
             check_people(&document, &mut findings);
             check_admins(&document, &mut findings);
+            check_networks(&document, &mut findings);
         }
         if !any_error(&findings) {
             rules = valid(&document.value).ok();
@@ -41,6 +59,10 @@ pub fn check_rules(bytes: &[u8]) -> (Option<Rules>, Vec<Finding>) {
                     "The rules cannot be read, though nothing was found in them.",
                     "Please report this fault of Landfall.",
                 ));
+            }
+            if let (Some((before, in_use)), Some(after)) = (before, &rules) {
+                findings.extend(check_rules_update(before, after, &document.places, in_use));
+                rules = rules.filter(|_| !any_error(&findings));
             }
         }
     }
@@ -57,7 +79,7 @@ fn check_people(document: &Document, findings: &mut Vec<Finding>) {
         .flatten()
         .map(|(team, _)| yaml::join(&yaml::join("/teams", team), "members"))
         .collect();
-    lists.push("/roles/admin/users".into());
+    lists.extend(["admin", "developer", "projectManager"].map(|role| format!("/roles/{role}/users")));
     for list in lists {
         let mut seen: BTreeMap<u64, u32> = BTreeMap::new();
         let people = document.value.pointer(&list).and_then(Value::as_array);
@@ -103,11 +125,6 @@ fn check_admins(document: &Document, findings: &mut Vec<Finding>) {
     let (Some(users), Some(groups)) = (count("users"), count("groups")) else {
         return;
     };
-    let required = document
-        .value
-        .pointer("/approvals/required")
-        .and_then(Value::as_u64)
-        .unwrap_or(1);
     if users + groups == 0 {
         findings.push(Finding::error(
             Code::NoAdmin,
@@ -115,55 +132,86 @@ fn check_admins(document: &Document, findings: &mut Vec<Finding>) {
             "No admin is named, so nobody could sign anything off.",
             "Name a person in `users`, by the forge's number, or a group in `groups`.",
         ));
-    } else if groups == 0 && (users as u64) < required {
+    } else if groups == 0 {
+        for pointer in required_pointers(document) {
+            let required = document.value.pointer(&pointer).and_then(Value::as_u64);
+            if let Some(required) = required.filter(|required| (users as u64) < *required) {
+                findings.push(Finding::error(
+                    Code::NoAdmin,
+                    document.places.of_value(&pointer),
+                    format!("{required} approvals are required, but only {users} can sign off."),
+                    "Name more admins, or ask for fewer approvals.",
+                ));
+            }
+        }
+    }
+}
+
+/// Where a number of approvals may be asked for.
+fn required_pointers(document: &Document) -> Vec<String> {
+    let of_environments = environments(document).map(|at| format!("{at}/approvals/required"));
+    std::iter::once("/approvals/required".to_owned())
+        .chain(of_environments)
+        .collect()
+}
+
+fn environments(document: &Document) -> impl Iterator<Item = String> {
+    let environments = document.value.get("environments").and_then(Value::as_object);
+    environments
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| yaml::join("/environments", name))
+}
+
+/// A network is made or given, not both, and a given one has the subnets that clusters and databases need.
+fn check_networks(document: &Document, findings: &mut Vec<Finding>) {
+    for at in environments(document).map(|at| format!("{at}/network")) {
+        let Some(network) = document.value.pointer(&at).and_then(Value::as_object) else {
+            continue;
+        };
+        let create = network
+            .get("create")
+            .is_some_and(|create| *create == Value::Bool(true));
+        let subnets = network
+            .get("subnets")
+            .map_or(Some(&[][..]), |subnets| subnets.as_array().map(Vec::as_slice));
+        let Some(subnets) = subnets else { continue };
+        let given = !subnets.is_empty() || network.contains_key("vpc");
+        let different: BTreeSet<&str> = subnets.iter().filter_map(Value::as_str).collect();
+        let (message, hint) = if create && given {
+            (
+                "is made by Landfall with `create: true`, and is given as well.",
+                "Keep `create: true`, or `vpc` and `subnets`.",
+            )
+        } else if create {
+            continue;
+        } else if subnets.is_empty() {
+            (
+                "is neither made nor given.",
+                "Write `create: true`, or list the `subnets` of a network that is there.",
+            )
+        } else if different.len() < 2 {
+            (
+                "has one subnet only; clusters and databases need two, in two zones.",
+                "List two subnets or more.",
+            )
+        } else {
+            continue;
+        };
         findings.push(Finding::error(
-            Code::NoAdmin,
-            document.places.of_value("/approvals/required"),
-            format!("{required} approvals are required, but only {users} can sign off."),
-            "Name more admins, or ask for fewer approvals.",
+            Code::InvalidValue,
+            document.places.of_key(&at),
+            format!("{} {message}", dotted(&at)),
+            hint,
         ));
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Invalid {
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-    #[error(transparent)]
-    Id(#[from] InvalidId),
-}
-
-fn valid(value: &Value) -> Result<Rules, Invalid> {
-    let raw: RawRules = RawRules::deserialize(value)?;
-    let people = |list: Vec<RawPerson>| list.into_iter().map(|person| (UserId(person.id), person.name.0));
-    let mut rules = Rules {
-        approvals: raw.approvals.required,
-        ..Rules::default()
-    };
-    for (name, environment) in raw.environments {
-        let region = environment.region.map(|region| region.0);
-        rules.environments.insert(
-            EnvironmentName::new(name.0)?,
-            Environment {
-                provider: environment.provider,
-                region,
-            },
-        );
-    }
-    for (name, team) in raw.teams {
-        let members = people(team.members).map(|(id, _)| id).collect();
-        rules.teams.insert(TeamName::new(name.0)?, Team { members });
-    }
-    rules.admins = RoleHolders {
-        users: people(raw.roles.admin.users).collect(),
-        groups: raw.roles.admin.groups.into_iter().map(|group| group.0).collect(),
-    };
-    Ok(rules)
 }
 
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+
+    use crate::domain::ids::UserId;
 
     use super::*;
 

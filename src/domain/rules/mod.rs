@@ -5,9 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{EnvironmentName, TeamName, UserId};
+use super::price::Prices;
+use super::request::raw::Size;
 
 pub mod check;
 pub mod raw;
+#[cfg(test)]
+mod tests;
+mod update;
+mod valid;
+
+pub use update::check_rules_update;
 
 /// The platform's rules, found valid.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +26,12 @@ pub struct Rules {
     pub teams: BTreeMap<TeamName, Team>,
     /// Who may sign off.
     pub admins: RoleHolders,
+    /// Who may ask, besides the members of the teams.
+    #[serde(default)]
+    pub developers: RoleHolders,
+    /// Who may look.
+    #[serde(default)]
+    pub project_managers: RoleHolders,
     /// How many sign-offs a change needs; at least 1.
     pub approvals: u32,
 }
@@ -27,8 +41,105 @@ pub struct Rules {
 pub struct Environment {
     /// Which provider makes things there.
     pub provider: ProviderKind,
+    /// The provider's account or subscription.
+    #[serde(default)]
+    pub account: Option<String>,
     /// The provider's region.
     pub region: Option<String>,
+    /// The network that things are put into.
+    #[serde(default)]
+    pub network: Option<Network>,
+    /// The Kubernetes versions on offer; any if there are none.
+    #[serde(default)]
+    pub cluster_versions: BTreeSet<String>,
+    /// The sizes on offer with the provider's names for them; a kind that is not in it has all sizes.
+    #[serde(default)]
+    pub sizes: BTreeMap<SizedKind, BTreeMap<Size, String>>,
+    /// What things cost there, if that is known.
+    #[serde(default)]
+    pub prices: Option<Prices>,
+    /// How much may be asked for there.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether runs wait.
+    #[serde(default)]
+    pub paused: bool,
+    /// How many sign-offs a change there needs, where that is more than [`Rules::approvals`].
+    #[serde(default)]
+    pub approvals: u32,
+}
+
+impl Environment {
+    /// One about which nothing is said but its provider.
+    #[must_use]
+    pub fn of(provider: ProviderKind) -> Self {
+        Self {
+            provider,
+            account: None,
+            region: None,
+            network: None,
+            cluster_versions: BTreeSet::new(),
+            sizes: BTreeMap::new(),
+            prices: None,
+            limits: Limits::default(),
+            paused: false,
+            approvals: 0,
+        }
+    }
+
+    /// What a sign-off for this environment is bound to: where things are made, and what of. Prices, limits, offers
+    /// and pauses change without making anything else of what was signed.
+    #[must_use]
+    pub fn place(&self) -> serde_json::Value {
+        serde_json::json!([self.provider, self.account, self.region, self.network, self.sizes])
+    }
+}
+
+/// What has a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SizedKind {
+    /// A machine.
+    VirtualMachine,
+    /// A managed database.
+    Database,
+    /// A node of a cluster.
+    Node,
+}
+
+/// The network of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Network {
+    /// Landfall makes it.
+    Create,
+    /// It is there.
+    Given {
+        /// The provider's id of the network.
+        vpc: Option<String>,
+        /// The provider's ids of the subnets, two or more.
+        subnets: BTreeSet<String>,
+    },
+}
+
+/// How much may be asked for in an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// The most nodes that a cluster may grow to.
+    pub nodes_per_cluster: u32,
+    /// The most clusters that a team may have; any number if there is none.
+    pub clusters_per_team: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let raw = raw::RawLimits::default();
+        Self {
+            nodes_per_cluster: raw.nodes_per_cluster,
+            clusters_per_team: raw.clusters_per_team,
+        }
+    }
 }
 
 /// The providers there are.
@@ -40,11 +151,24 @@ pub enum ProviderKind {
     Simulator,
 }
 
+impl ProviderKind {
+    /// As it stands in `landfall.yaml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Simulator => "Simulator",
+        }
+    }
+}
+
 /// A team that may ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Team {
     /// Its people, by forge user id.
     pub members: BTreeSet<UserId>,
+    /// The full path of the forge group that its repositories are made in.
+    #[serde(default)]
+    pub group: Option<String>,
 }
 
 /// Who holds a role: people by forge user id, and forge groups by full path.

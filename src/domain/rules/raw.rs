@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ProviderKind;
-use crate::domain::request::raw::{ApiVersion, Label, text};
+use crate::domain::price::Amount;
+use crate::domain::request::raw::{ApiVersion, KubernetesVersion, Label, text};
 
 text! {
     /// The full path of a forge group.
@@ -16,6 +17,22 @@ text! {
 text! {
     /// A region of a provider.
     Region, 64, "^[A-Za-z0-9][A-Za-z0-9-]*$", "a region such as `eu-central-1`"
+}
+text! {
+    /// An account or subscription of a provider.
+    Account, 64, "^[A-Za-z0-9][A-Za-z0-9-]*$", "an account or subscription in quotes, such as `\"123456789012\"`"
+}
+text! {
+    /// The provider's name for a part of a network: AWS's id, or Azure's path.
+    NetworkId, 512, "^[A-Za-z0-9/][A-Za-z0-9/_.-]*$", "the provider's id, such as `subnet-0a1b2c3d`"
+}
+text! {
+    /// The provider's name for a size.
+    ProviderType, 64, "^[A-Za-z0-9][A-Za-z0-9_.-]*$", "the provider's name for a size, such as `t3.large`"
+}
+text! {
+    /// A currency by its ISO 4217 code.
+    Currency, 16, "^[A-Z]{3}$", "a currency by its three letters, such as `EUR`"
 }
 text! {
     /// The name of a person on the forge.
@@ -53,12 +70,209 @@ pub struct RawRules {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RawEnvironment {
-    /// What makes things there.
+    /// What makes things there. Cannot be changed while something lives there.
     pub provider: ProviderKind,
-    /// The provider's region.
+    /// The provider's account or subscription, in quotes. Cannot be changed while something lives here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Account")]
+    pub account: Option<Account>,
+    /// The provider's region. Cannot be changed while something lives here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Region")]
     pub region: Option<Region>,
+    /// The network that things are put into. Cannot be changed while something lives here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawNetwork")]
+    pub network: Option<RawNetwork>,
+    /// The versions on offer; any, where none are listed.
+    #[serde(default)]
+    pub versions: RawVersions,
+    /// The sizes on offer, each with the provider's name for it; all of them, by the provider's own choice, where
+    /// none are listed.
+    #[serde(default)]
+    pub sizes: RawSizes,
+    /// What things cost here, for the estimate in the comment; no estimate where none are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawPrices")]
+    pub prices: Option<RawPrices>,
+    /// How much may be asked for here.
+    #[serde(default)]
+    pub limits: RawLimits,
+    /// Whether runs wait, such as during maintenance. Reviews and sign-offs go on.
+    #[serde(default)]
+    pub paused: bool,
+    /// How many sign-offs a change here needs, where that is more than everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawApprovals")]
+    pub approvals: Option<RawApprovals>,
+}
+
+/// A network: `create: true` for one that Landfall makes, or the subnets of one that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawNetwork {
+    /// Whether Landfall makes it.
+    #[serde(default)]
+    pub create: bool,
+    /// The network that the subnets belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "NetworkId")]
+    pub vpc: Option<NetworkId>,
+    /// Subnets of a network that is there: two or more, in two zones or more.
+    #[serde(default)]
+    pub subnets: Vec<NetworkId>,
+}
+
+/// Versions on offer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawVersions {
+    /// Of Kubernetes.
+    #[serde(default)]
+    pub cluster: Vec<KubernetesVersion>,
+}
+
+/// Sizes on offer, by what they are the sizes of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawSizes {
+    /// Of virtual machines.
+    #[serde(default)]
+    pub virtual_machine: RawTypes,
+    /// Of databases.
+    #[serde(default)]
+    pub database: RawTypes,
+    /// Of the nodes of clusters.
+    #[serde(default)]
+    pub node: RawTypes,
+}
+
+/// The provider's name for each size on offer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RawTypes {
+    /// For `Small`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ProviderType")]
+    pub small: Option<ProviderType>,
+    /// For `Medium`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ProviderType")]
+    pub medium: Option<ProviderType>,
+    /// For `Large`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ProviderType")]
+    pub large: Option<ProviderType>,
+}
+
+/// What things cost a month. The estimate is the sum of these: disks and traffic are not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawPrices {
+    /// The currency of all of them, such as `EUR`.
+    pub currency: Currency,
+    /// A virtual machine, by size.
+    #[serde(default)]
+    pub virtual_machine: RawAmounts,
+    /// A database in one zone, by size. In several zones it counts twice, for its standby.
+    #[serde(default)]
+    pub database: RawAmounts,
+    /// A node of a cluster, by size. As many count as are desired.
+    #[serde(default)]
+    pub node: RawAmounts,
+    /// A cluster without its nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawAmount")]
+    pub cluster: Option<RawAmount>,
+    /// A storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawAmount")]
+    pub storage: Option<RawAmount>,
+}
+
+/// What each size costs a month.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RawAmounts {
+    /// `Small`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawAmount")]
+    pub small: Option<RawAmount>,
+    /// `Medium`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawAmount")]
+    pub medium: Option<RawAmount>,
+    /// `Large`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawAmount")]
+    pub large: Option<RawAmount>,
+}
+
+/// An amount of money a month: a number such as `61.50`, rounded to hundredths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawAmount(pub Amount);
+
+/// The largest amount that is taken: past it, somebody slipped.
+const LARGEST_AMOUNT: f64 = 1_000_000.0;
+
+impl<'de> Deserialize<'de> for RawAmount {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let amount = f64::deserialize(deserializer)?;
+        if !(0.0..=LARGEST_AMOUNT).contains(&amount) {
+            return Err(serde::de::Error::custom("an amount is 0 to 1000000"));
+        }
+        // In the range that was just checked, so nothing is cut off.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Ok(Self(Amount((amount * 100.0).round() as u64)))
+    }
+}
+
+impl Serialize for RawAmount {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[allow(clippy::cast_precision_loss)] // at most 100 million hundredths
+        serializer.serialize_f64(self.0.0 as f64 / 100.0)
+    }
+}
+
+impl JsonSchema for RawAmount {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Amount".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "number", "minimum": 0, "maximum": 1_000_000 })
+    }
+}
+
+/// How much may be asked for in an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawLimits {
+    /// The most nodes that a cluster may grow to, all its node pools together.
+    #[serde(default = "default_nodes_per_cluster")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub nodes_per_cluster: u32,
+    /// The most clusters that a team may have; any number if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 0, max = 1000))]
+    pub clusters_per_team: Option<u32>,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            nodes_per_cluster: default_nodes_per_cluster(),
+            clusters_per_team: None,
+        }
+    }
+}
+
+fn default_nodes_per_cluster() -> u32 {
+    10
 }
 
 /// A team that may ask.
@@ -68,6 +282,10 @@ pub struct RawTeam {
     /// Its people.
     #[serde(default)]
     pub members: Vec<RawPerson>,
+    /// The forge group that the team's repositories are made in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "GroupPath")]
+    pub group: Option<GroupPath>,
 }
 
 /// A person, by the forge's number: names can be changed and taken over.
@@ -87,6 +305,12 @@ pub struct RawPerson {
 pub struct RawRoles {
     /// Who signs off, and owns this file.
     pub admin: RawHolders,
+    /// Who asks for things, besides the members of the teams.
+    #[serde(default)]
+    pub developer: RawHolders,
+    /// Who looks: what was asked for, what is waiting, what it costs.
+    #[serde(default)]
+    pub project_manager: RawHolders,
 }
 
 /// Who holds a role. Groups are looked up on the forge whenever it matters.

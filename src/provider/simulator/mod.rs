@@ -71,6 +71,8 @@ pub struct Latency {
     pub database: Duration,
     /// To make, change or destroy storage.
     pub storage: Duration,
+    /// To make, change or destroy a cluster.
+    pub cluster: Duration,
 }
 
 impl Default for Latency {
@@ -79,6 +81,7 @@ impl Default for Latency {
             virtual_machine: Duration::from_millis(800),
             database: Duration::from_millis(1_200),
             storage: Duration::from_millis(300),
+            cluster: Duration::from_millis(2_000),
         }
     }
 }
@@ -89,6 +92,7 @@ impl Latency {
         virtual_machine: Duration::ZERO,
         database: Duration::ZERO,
         storage: Duration::ZERO,
+        cluster: Duration::ZERO,
     };
 
     fn of(self, kind: ResourceKind) -> Duration {
@@ -96,6 +100,7 @@ impl Latency {
             ResourceKind::VirtualMachine => self.virtual_machine,
             ResourceKind::Database => self.database,
             ResourceKind::Storage => self.storage,
+            ResourceKind::Cluster => self.cluster,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn external_id(kind: ResourceKind, step: &str) -> String {
         ResourceKind::VirtualMachine => "vm",
         ResourceKind::Database => "db",
         ResourceKind::Storage => "storage",
+        ResourceKind::Cluster => "cluster",
     };
     format!("sim-{short}-{}", Digest::of(step.as_bytes()).short())
 }
@@ -86,6 +87,11 @@ pub(super) fn outputs(owner: &Owner, resource: &Resource, external_id: &str) -> 
         ResourceKind::Storage => {
             let name = cloud_name(owner, &resource.name);
             vec![("url", format!("simulated://storage/{name}")), ("bucket", name)]
+        }
+        ResourceKind::Cluster => {
+            let mut pairs = vec![("endpoint", format!("https://{host}"))];
+            pairs.extend(text("version").map(|version| ("version", version.to_owned())));
+            pairs
         }
     };
     pairs

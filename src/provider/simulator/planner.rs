@@ -24,13 +24,14 @@ const PLAN_TAKES: Duration = Duration::from_millis(500);
 
 /// Properties that cannot be changed in place: the clouds' own rules, as far as the simulator keeps them. A dotted
 /// path below one of them counts, too.
-const REPLACING: [(ResourceKind, &str); 6] = [
+const REPLACING: [(ResourceKind, &str); 7] = [
     (ResourceKind::VirtualMachine, "image"),
     (ResourceKind::VirtualMachine, "access"),
     (ResourceKind::VirtualMachine, "sshPublicKey"),
     (ResourceKind::Database, "engine"),
     (ResourceKind::Database, "databaseName"),
     (ResourceKind::Database, "adminUsername"),
+    (ResourceKind::Cluster, "serviceCidr"),
 ];
 
 /// Looks at the simulated cloud and plans. Its connections cannot change what stands there.

@@ -134,10 +134,7 @@ fn scope(request: &str) -> Scope {
         request: format!("Project/{request}").parse().unwrap(),
         team: TeamName::new("shop-team").unwrap(),
         environment_name: EnvironmentName::new("development").unwrap(),
-        environment: Environment {
-            provider: ProviderKind::Simulator,
-            region: None,
-        },
+        environment: Environment::of(ProviderKind::Simulator),
     }
 }
 

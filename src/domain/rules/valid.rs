@@ -1,0 +1,133 @@
+//! From rules as they were written, in which nothing was found, to rules that can be used.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::raw::{
+    RawAmount, RawAmounts, RawEnvironment, RawHolders, RawNetwork, RawPerson, RawPrices, RawRules, RawSizes,
+    RawTypes,
+};
+use super::{Environment, Limits, Network, RoleHolders, Rules, SizedKind, Team};
+use crate::domain::ids::{EnvironmentName, InvalidId, TeamName, UserId};
+use crate::domain::price::{Amount, Prices};
+use crate::domain::request::raw::Size;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Invalid {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+}
+
+pub(super) fn valid(value: &Value) -> Result<Rules, Invalid> {
+    let raw: RawRules = RawRules::deserialize(value)?;
+    let mut rules = Rules {
+        approvals: raw.approvals.required,
+        admins: holders(raw.roles.admin),
+        developers: holders(raw.roles.developer),
+        project_managers: holders(raw.roles.project_manager),
+        ..Rules::default()
+    };
+    for (name, raw) in raw.environments {
+        rules
+            .environments
+            .insert(EnvironmentName::new(name.0)?, environment(raw));
+    }
+    for (name, team) in raw.teams {
+        let members = people(team.members).map(|(id, _)| id).collect();
+        let group = team.group.map(|group| group.0);
+        rules
+            .teams
+            .insert(TeamName::new(name.0)?, Team { members, group });
+    }
+    Ok(rules)
+}
+
+fn people(list: Vec<RawPerson>) -> impl Iterator<Item = (UserId, String)> {
+    list.into_iter().map(|person| (UserId(person.id), person.name.0))
+}
+
+fn holders(raw: RawHolders) -> RoleHolders {
+    RoleHolders {
+        users: people(raw.users).collect(),
+        groups: raw.groups.into_iter().map(|group| group.0).collect(),
+    }
+}
+
+fn environment(raw: RawEnvironment) -> Environment {
+    Environment {
+        provider: raw.provider,
+        account: raw.account.map(|account| account.0),
+        region: raw.region.map(|region| region.0),
+        network: raw.network.map(network),
+        cluster_versions: raw
+            .versions
+            .cluster
+            .into_iter()
+            .map(|version| version.0)
+            .collect(),
+        sizes: sizes(raw.sizes),
+        prices: raw.prices.map(prices),
+        limits: Limits {
+            nodes_per_cluster: raw.limits.nodes_per_cluster,
+            clusters_per_team: raw.limits.clusters_per_team,
+        },
+        paused: raw.paused,
+        approvals: raw.approvals.map_or(0, |approvals| approvals.required),
+    }
+}
+
+fn network(raw: RawNetwork) -> Network {
+    if raw.create {
+        return Network::Create;
+    }
+    Network::Given {
+        vpc: raw.vpc.map(|vpc| vpc.0),
+        subnets: raw.subnets.into_iter().map(|subnet| subnet.0).collect(),
+    }
+}
+
+fn sizes(raw: RawSizes) -> BTreeMap<SizedKind, BTreeMap<Size, String>> {
+    let of = |types: RawTypes| {
+        by_size(types.small, types.medium, types.large)
+            .map(|(size, name)| (size, name.0))
+            .collect::<BTreeMap<_, _>>()
+    };
+    [
+        (SizedKind::VirtualMachine, of(raw.virtual_machine)),
+        (SizedKind::Database, of(raw.database)),
+        (SizedKind::Node, of(raw.node)),
+    ]
+    .into_iter()
+    .filter(|(_, sizes)| !sizes.is_empty())
+    .collect()
+}
+
+fn by_size<T>(small: Option<T>, medium: Option<T>, large: Option<T>) -> impl Iterator<Item = (Size, T)> {
+    [(Size::Small, small), (Size::Medium, medium), (Size::Large, large)]
+        .into_iter()
+        .filter_map(|(size, value)| Some((size, value?)))
+}
+
+fn prices(raw: RawPrices) -> Prices {
+    let of = |amounts: RawAmounts| -> BTreeMap<Size, Amount> {
+        by_size(amounts.small, amounts.medium, amounts.large)
+            .map(|(size, amount)| (size, amount.0))
+            .collect()
+    };
+    let amount = |raw: Option<RawAmount>| raw.map(|raw| raw.0);
+    Prices {
+        currency: raw.currency.0,
+        by_size: [
+            (SizedKind::VirtualMachine, of(raw.virtual_machine)),
+            (SizedKind::Database, of(raw.database)),
+            (SizedKind::Node, of(raw.node)),
+        ]
+        .into(),
+        cluster: amount(raw.cluster),
+        storage: amount(raw.storage),
+    }
+}
