@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::Exit;
 use super::findings::{self, Format, Look};
-use super::{Exit, disk};
 use crate::domain::finding::any_error;
-use crate::domain::ids::{Kind, is_dns_label};
 use crate::domain::request::check::{ChangedFile, check_file};
-use crate::domain::rules::Rules;
-use crate::domain::rules::check::check_rules;
-use crate::domain::tree::{Mode, RULES_PATH};
+use crate::domain::tree::Mode;
+
+mod draft;
+
+use draft::Draft;
 
 /// `landfall new KIND NAME`
 #[derive(Debug, clap::Args)]
 pub struct NewArguments {
-    /// The kind of request, such as `Project`.
+    /// The kind of request: `Project` or `Cluster`.
     pub kind: String,
     /// Its name: lower-case letters, digits and hyphens. It cannot be changed later.
     pub name: String,
@@ -28,15 +29,24 @@ pub struct NewArguments {
     /// Where; not needed if there is one environment only.
     #[arg(long)]
     pub environment: Option<String>,
-    /// A machine of this name; may be given several times.
+    /// Of a project: a machine of this name; may be given several times.
     #[arg(long = "virtual-machine", value_name = "NAME")]
     pub virtual_machines: Vec<String>,
-    /// A database of this name; may be given several times.
+    /// Of a project: a database of this name; may be given several times.
     #[arg(long = "database", value_name = "NAME")]
     pub databases: Vec<String>,
-    /// A storage of this name; may be given several times.
+    /// Of a project: a storage of this name; may be given several times.
     #[arg(long = "storage", value_name = "NAME")]
     pub storage: Vec<String>,
+    /// Of a cluster: the minor version of Kubernetes; the newest on offer if none is given.
+    #[arg(long, value_name = "1.N")]
+    pub version: Option<String>,
+    /// Of a cluster: a node pool of this name; may be given several times. `workers` if none is given.
+    #[arg(long = "node-pool", value_name = "NAME")]
+    pub node_pools: Vec<String>,
+    /// Of a cluster: addresses that reach its API server; may be given several times. It is private if none are given.
+    #[arg(long = "allow", value_name = "CIDR")]
+    pub allow: Vec<String>,
     /// The requests repository.
     #[arg(long = "in", value_name = "DIR", default_value = ".")]
     pub folder: PathBuf,
@@ -136,111 +146,6 @@ impl Asker<'_, '_> {
     }
 }
 
-struct Draft {
-    root: PathBuf,
-    rules: Rules,
-    name: String,
-    team: String,
-    environment: String,
-    lists: [(&'static str, Vec<String>, &'static str); 3],
-}
-
-impl Draft {
-    fn of(arguments: &NewArguments, asker: &mut Asker<'_, '_>) -> anyhow::Result<Self> {
-        if arguments.kind.parse::<Kind>().is_err() {
-            let kinds = Kind::ALL.map(Kind::as_str).join(", ");
-            bail!("`{}` is no kind of request; there is {kinds}", arguments.kind);
-        }
-        let root = disk::find_root(&arguments.folder)?;
-        let bytes = fs::read(root.join(RULES_PATH)).with_context(|| {
-            format!(
-                "{} is no requests repository: it has no {RULES_PATH}",
-                root.display()
-            )
-        })?;
-        let (Some(rules), _) = check_rules(&bytes) else {
-            bail!("{RULES_PATH} is not valid; `landfall validate` says why");
-        };
-        let teams: Vec<&str> = rules.teams.keys().map(|team| team.as_str()).collect();
-        let team = asker.choose("team", arguments.team.as_ref(), &teams)?;
-        let environments: Vec<&str> = rules.environments.keys().map(|name| name.as_str()).collect();
-        let environment = asker.choose("environment", arguments.environment.as_ref(), &environments)?;
-        let mut lists = [
-            ("virtualMachines", arguments.virtual_machines.clone(), MACHINE),
-            ("databases", arguments.databases.clone(), DATABASE),
-            ("storage", arguments.storage.clone(), STORAGE),
-        ];
-        if lists.iter().all(|(_, names, _)| names.is_empty()) {
-            for (list, names, _) in &mut lists {
-                let answer = asker.ask(&format!("Names of `{list}`, with spaces between them? (none)"))?;
-                names.extend(
-                    answer
-                        .iter()
-                        .flat_map(|answer| answer.split_whitespace())
-                        .map(String::from),
-                );
-            }
-        }
-        if lists.iter().all(|(_, names, _)| names.is_empty()) {
-            bail!(
-                "a project asks for something: give --virtual-machine, --database or --storage with a name"
-            );
-        }
-        let draft = Self {
-            root,
-            rules,
-            name: arguments.name.clone(),
-            team,
-            environment,
-            lists,
-        };
-        draft.check_names()?;
-        Ok(draft)
-    }
-
-    /// Names go into the file as they are: only plain ones may.
-    fn check_names(&self) -> anyhow::Result<()> {
-        let of_lists = self.lists.iter().flat_map(|(_, names, _)| names);
-        for name in [&self.name, &self.team, &self.environment]
-            .into_iter()
-            .chain(of_lists)
-        {
-            if !is_dns_label(name, 40) {
-                bail!(
-                    "`{}` is not a name: up to 40 lower-case letters, digits and hyphens, with a letter or digit at \
-                     both ends",
-                    crate::domain::secret::shown(name)
-                );
-            }
-        }
-        Ok(())
-    }
-
-    fn path(&self) -> String {
-        format!("requests/{}/{}.yaml", self.team, self.name)
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!(
-            "apiVersion: landfall.dev/v1\nkind: Project\nmetadata:\n  name: {}\n  team: {}\nspec:\n  environment: \
-             {}\n  deletionPolicy: Retain # Retain, Snapshot or Delete: what becomes of it when this file is deleted\n",
-            self.name, self.team, self.environment
-        );
-        for (list, names, fields) in self.lists.iter().filter(|(_, names, _)| !names.is_empty()) {
-            text.push_str(&format!("  {list}:\n"));
-            for name in names {
-                text.push_str(&format!("    - name: {name}\n{fields}"));
-            }
-        }
-        text
-    }
-}
-
-const MACHINE: &str = "      size: Small # Small, Medium or Large\n      image: Ubuntu2404\n";
-const DATABASE: &str =
-    "      engine: PostgreSQL # or MySQL; cannot be changed later\n      version: \"17.6\"\n";
-const STORAGE: &str = "      tier: Hot # or Cool, for what is seldom read\n";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,7 +153,7 @@ mod tests {
     const RULES: &str = "\
 apiVersion: landfall.dev/v1
 kind: Rules
-environments: {dev: {provider: Simulator}}
+environments: {dev: {provider: Simulator, versions: {cluster: [\"1.9\", \"1.33\"]}}}
 teams: {web-team: {}, data-team: {}}
 roles: {admin: {users: [{id: 1, name: root}]}}
 ";
@@ -269,13 +174,16 @@ roles: {admin: {users: [{id: 1, name: root}]}}
                 .collect()
         };
         let arguments = NewArguments {
-            kind: "Project".into(),
+            kind: of("kind").pop().unwrap_or_else(|| "Project".into()),
             name: name.into(),
             team: of("team").pop(),
             environment: of("environment").pop(),
             virtual_machines: of("virtual-machine"),
             databases: of("database"),
             storage: of("storage"),
+            version: of("version").pop(),
+            node_pools: of("node-pool"),
+            allow: of("allow"),
             folder: folder.into(),
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -331,6 +239,69 @@ roles: {admin: {users: [{id: 1, name: root}]}}
     }
 
     #[test]
+    fn flags_alone_make_a_valid_cluster() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let flags = [
+            ("kind", "Cluster"),
+            ("team", "web-team"),
+            ("node-pool", "workers"),
+            ("allow", "203.0.113.0/24"),
+        ];
+        let told = new(folder.path(), "main", &flags, None);
+        assert_eq!((told.exit, told.err.as_str()), (Exit::Fine, ""));
+        let text = fs::read_to_string(folder.path().join("requests/web-team/main.yaml")).expect("a request");
+        insta::assert_snapshot!(text, @r#"
+        apiVersion: landfall.dev/v1
+        kind: Cluster
+        metadata:
+          name: main
+          team: web-team
+        spec:
+          environment: dev
+          deletionPolicy: Retain # Retain, Snapshot or Delete: what becomes of it when this file is deleted
+          version: "1.33" # goes up one minor at a time, and never down
+          nodePools:
+            - name: workers
+              size: Small # Small, Medium or Large
+              min: 2
+              max: 5
+          apiServer:
+            access: Public
+            allowedCidrs:
+              - "203.0.113.0/24"
+        "#);
+    }
+
+    #[test]
+    fn a_cluster_about_which_little_is_said_is_private() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let flags = [("kind", "Cluster"), ("team", "web-team")];
+        let told = new(folder.path(), "main", &flags, None);
+        assert_eq!((told.exit, told.err.as_str()), (Exit::Fine, ""));
+        let text = fs::read_to_string(folder.path().join("requests/web-team/main.yaml")).expect("a request");
+        assert!(
+            text.contains("- name: workers") && text.contains("access: Private"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn flags_of_another_kind_are_not_dropped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let flags = [("kind", "Cluster"), ("team", "web-team"), ("database", "orders")];
+        let told = new(folder.path(), "main", &flags, None);
+        assert_eq!(told.exit, Exit::UserFault);
+        assert_eq!(told.err, "error: a Cluster has no --database\n");
+        let flags = [
+            ("team", "web-team"),
+            ("storage", "files"),
+            ("allow", "203.0.113.0/24"),
+        ];
+        let told = new(folder.path(), "main", &flags, None);
+        assert_eq!(told.err, "error: a Project has no --allow\n");
+    }
+
+    #[test]
     fn what_is_left_open_is_asked_for() {
         let folder = tempfile::tempdir().expect("a folder");
         let told = new(folder.path(), "shop", &[], Some("data-team\n\norders users\n\n"));
@@ -366,6 +337,18 @@ roles: {admin: {users: [{id: 1, name: root}]}}
         let flags = [("team", "web-team"), ("storage", "files\n      tier: Cool")];
         assert_eq!(new(folder.path(), "shop", &flags, None).exit, Exit::UserFault);
         let flags = [("team", "../../etc"), ("storage", "files")];
+        assert_eq!(new(folder.path(), "shop", &flags, None).exit, Exit::UserFault);
+        let flags = [
+            ("kind", "Cluster"),
+            ("team", "web-team"),
+            ("allow", "1\"\n  x: \""),
+        ];
+        assert_eq!(new(folder.path(), "shop", &flags, None).exit, Exit::UserFault);
+        let flags = [
+            ("kind", "Cluster"),
+            ("team", "web-team"),
+            ("version", "1\"\n  x: \""),
+        ];
         assert_eq!(new(folder.path(), "shop", &flags, None).exit, Exit::UserFault);
         assert!(!folder.path().join("requests").exists());
     }
