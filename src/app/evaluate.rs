@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::finding::{Code, Finding, Place};
 use crate::domain::ids::{BlobId, CommitId, EnvironmentName};
+use crate::domain::price::monthly;
 use crate::domain::report::ReportedChange;
 use crate::domain::request::Request;
 use crate::domain::request::check::{ChangedFile, check_file, check_together, key_of};
@@ -136,6 +137,9 @@ pub(super) async fn evaluate(
     findings.sort();
     findings.dedup();
     let environments = environments(rules, &changes);
+    let keys = changes.iter().filter_map(|change| change.request.as_ref());
+    let before: Vec<&Request> = keys.filter_map(|key| accepted.request(key)).collect();
+    let monthly = monthly(rules, &before, &requests.iter().collect::<Vec<_>>());
     Ok(Evaluation {
         head: trees.head_commit.clone(),
         rules: accepted.rules.as_ref().map(|(blob, _)| blob.clone()),
@@ -145,6 +149,7 @@ pub(super) async fn evaluate(
         findings,
         base_differs,
         environments,
+        monthly,
         planning: Planning::None,
     })
 }

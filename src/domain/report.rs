@@ -9,6 +9,7 @@ use super::ids::{CommitId, Digest, EnvironmentName, RequestKey, ResourceName, Ru
 use super::landing::HeldBecause;
 use super::merge_request::MergeRequestState;
 use super::plan::{Plan, ResourceKind};
+use super::price::Estimate;
 use super::review::{Evaluation, Judged, Landed, Planning, Review};
 use super::rules::ProviderKind;
 use super::run::{Run, RunState};
@@ -217,6 +218,9 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What it would do.
     pub plan: Option<Plan>,
+    /// What the plan costs a month, where prices are known.
+    #[serde(default)]
+    pub estimate: Option<Estimate>,
     /// Names what is signed.
     pub digest: Option<Digest>,
     /// The provider of each environment that the plan touches.
@@ -256,6 +260,7 @@ impl Report {
             changes: evaluation.map(|e| e.changes.clone()).unwrap_or_default(),
             findings: evaluation.map(|e| e.findings.clone()).unwrap_or_default(),
             plan: evaluation.and_then(|e| e.plan().cloned()),
+            estimate: evaluation.and_then(|e| Estimate::of(e.plan()?, &e.monthly)),
             digest: evaluation.and_then(Evaluation::digest).filter(|_| can_be_signed),
             providers: evaluation
                 .map(|e| {

@@ -10,6 +10,7 @@ use super::ids::{BlobId, CommitId, Digest, EnvironmentName};
 use super::landing::HeldBecause;
 use super::merge_request::{MergeRequest, MergeRequestState};
 use super::plan::Plan;
+use super::price::Monthly;
 use super::report::ReportedChange;
 use super::request::Request;
 use super::rules::Environment;
@@ -59,6 +60,9 @@ pub struct Evaluation {
     /// The environments that it touches, as the rules define them: what is signed for one place is not signed for
     /// another.
     pub environments: BTreeMap<EnvironmentName, Environment>,
+    /// What its resources cost a month, before and after, where prices are known.
+    #[serde(default)]
+    pub monthly: Vec<Monthly>,
     /// The plan.
     pub planning: Planning,
 }

@@ -9,6 +9,7 @@ mod help;
 mod issue;
 mod marker;
 mod plan;
+mod prices;
 #[cfg(test)]
 mod reader;
 mod result;

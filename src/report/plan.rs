@@ -1,9 +1,11 @@
 //! The plan as an admin reads it before signing: counts, what destroys, then resource by resource.
 
 use crate::domain::plan::{Action, Plan, PlannedChange};
+use crate::domain::price::by_subject;
 use crate::domain::report::{Report, Standing};
 
 use super::escape::Markup;
+use super::prices;
 use super::tables::{Detail, LeftOut, SCREEN, action_word, folded_if, value};
 
 /// The plan and the digest that is signed.
@@ -27,11 +29,18 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
     let shown = acting.len().min(detail.resources);
     left_out.resources = acting.len() - shown;
     let (mut lines, mut characters) = (0, 0);
+    let costs = report
+        .estimate
+        .as_ref()
+        .map(|estimate| by_subject(&estimate.entries));
     let mut table = Markup::new();
     for change in acting.into_iter().take(shown) {
         left_out.properties += change.properties.len().saturating_sub(detail.properties);
         lines += change.properties.len().clamp(1, detail.properties.max(1));
-        let row = row(change, one, detail);
+        let cost = costs
+            .as_ref()
+            .map(|costs| prices::cell(costs.get(&(&change.request, &change.resource)).copied()));
+        let row = row(change, cost.as_ref(), one, detail);
         characters += row.characters();
         table = table.markup(&row);
         if characters > detail.whole {
@@ -40,7 +49,10 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
     }
     if shown > 0 {
         let table = Markup::new()
-            .ours("| Resource | Action | What changes |\n|---|---|---|\n")
+            .ours(match costs {
+                None => "| Resource | Action | What changes |\n|---|---|---|\n",
+                Some(_) => "| Resource | Action | What changes | Monthly |\n|---|---|---|---|\n",
+            })
             .markup(&table)
             .ours("\n");
         let landed = matches!(
@@ -51,6 +63,9 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
             .ours("The plan for ")
             .count(shown, "resource", "resources");
         section = section.markup(&folded_if(landed || lines > SCREEN, &summary, table));
+    }
+    if let Some(estimate) = &report.estimate {
+        section = section.markup(&prices::total(estimate));
     }
     if let Some(digest) = &report.digest {
         section = section
@@ -144,7 +159,7 @@ fn subject(change: &PlannedChange, one: bool) -> Markup {
     }
 }
 
-fn row(change: &PlannedChange, one: bool, detail: Detail) -> Markup {
+fn row(change: &PlannedChange, cost: Option<&Markup>, one: bool, detail: Detail) -> Markup {
     let mut cell: Vec<Markup> = change
         .properties
         .iter()
@@ -170,12 +185,16 @@ fn row(change: &PlannedChange, one: bool, detail: Detail) -> Markup {
                 .ours(" not shown"),
         );
     }
-    Markup::new()
+    let row = Markup::new()
         .ours("| ")
         .markup(&subject(change, one))
         .ours(" | ")
         .ours(action_word(change.action))
         .ours(" | ")
         .markup(&Markup::joined(&cell, "<br>"))
-        .ours(" |\n")
+        .ours(" |");
+    match cost {
+        None => row.ours("\n"),
+        Some(cost) => row.ours(" ").markup(cost).ours(" |\n"),
+    }
 }

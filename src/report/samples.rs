@@ -11,6 +11,7 @@ use crate::domain::ids::{
 };
 use crate::domain::landing::HeldBecause;
 use crate::domain::plan::{Action, Plan, PlannedChange, PlannedValue, PropertyChange, ResourceKind};
+use crate::domain::price::{Amount, Estimate, Monthly};
 use crate::domain::report::{Report, ReportedChange, ReportedRun, ReportedStep, Standing};
 use crate::domain::rules::ProviderKind;
 use crate::domain::run::RunState;
@@ -83,6 +84,7 @@ fn with(standing: Standing) -> Report {
         changes: vec![],
         findings: vec![],
         plan: None,
+        estimate: None,
         digest: None,
         providers: BTreeMap::new(),
         base_differs: false,
@@ -158,6 +160,26 @@ fn with_destructive_plan(standing: Standing) -> Report {
             planned("storage/kept", ResourceKind::Storage, Action::NoOp, vec![]),
         ],
     });
+    report
+}
+
+/// The plan costs something: one entry is cheaper, one dearer, one gone, and one has no price.
+fn with_prices(standing: Standing) -> Report {
+    let mut report = with_destructive_plan(standing);
+    let monthly = |name: &str, before, after| Monthly {
+        request: orders(),
+        resource: resource(name),
+        currency: "EUR".into(),
+        before,
+        after,
+    };
+    let entries = [
+        monthly("virtual-machine/web", Some(Amount(3_000)), Some(Amount(12_050))),
+        monthly("database/orders", Some(Amount(9_020)), Some(Amount(4_510))),
+        monthly("storage/receipts", Some(Amount(500)), Some(Amount::ZERO)),
+        monthly("storage/kept", None, None),
+    ];
+    report.estimate = report.plan.as_ref().and_then(|plan| Estimate::of(plan, &entries));
     report
 }
 
@@ -377,6 +399,10 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
             "waiting_to_be_shown",
             with_plan(Standing::Waiting(vec![Missing::NotShown])),
         ),
+        (
+            "waiting_prices",
+            with_prices(Standing::Waiting(vec![approvals(0, 1, false)])),
+        ),
         ("ready", with_plan(Standing::Ready { approvers })),
         ("held", with_plan(Standing::Held(held))),
         (
@@ -428,6 +454,13 @@ pub(super) fn poison(report: &mut Report, text: &str) {
         finding.place.path = evil();
         finding.message = evil();
         finding.hint = evil();
+    }
+    for entry in report
+        .estimate
+        .iter_mut()
+        .flat_map(|estimate| &mut estimate.entries)
+    {
+        entry.currency = evil();
     }
     for property in report
         .plan
