@@ -97,25 +97,101 @@ fn nothing_found_is_an_empty_report_in_every_format() {
     assert!(validate(&template, Format::Sarif).1.contains("\"results\":[]"));
 }
 
+/// What every format says of a folder, one after another. Fingerprints and our version say nothing to a reader.
+fn in_every_format(folder: &Path, base: Option<&str>) -> String {
+    let mut all = String::new();
+    for format in [Format::Text, Format::Json, Format::Sarif, Format::Gitlab] {
+        let arguments = ValidateArguments {
+            paths: vec![folder.into()],
+            base: base.map(String::from),
+            format,
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let exit = run_with(&arguments, Look::Lines, &mut out, &mut err).expect("it can be read");
+        assert_eq!(exit, Exit::UserFault);
+        let out = String::from_utf8(out).expect("text");
+        let told = match serde_json::from_str::<serde_json::Value>(&out) {
+            Ok(value) => format!("{value:#}").replace(env!("CARGO_PKG_VERSION"), "VERSION"),
+            Err(_) => out,
+        };
+        all.push_str(&format!("== {format:?}\n{}\n", told.trim_end()));
+    }
+    all
+}
+
 #[test]
-fn the_broken_folder_holds_every_finding_that_files_alone_can_give() {
-    // Size, rules and what needs an earlier state have tests of their own.
+fn broken_rules_are_told_in_every_format() {
+    insta::assert_snapshot!("broken_rules", in_every_format(&here("tests/broken-rules"), None));
+}
+
+fn commit_all(repository: &git2::Repository) {
+    let mut index = repository.index().expect("an index");
+    index
+        .add_all(["."], git2::IndexAddOption::DEFAULT, None)
+        .expect("added");
+    index.write().expect("written");
+    let tree = repository
+        .find_tree(index.write_tree().expect("a tree"))
+        .expect("a tree");
+    let ada = git2::Signature::new("ada", "ada@example.com", &git2::Time::new(0, 0)).expect("a signature");
+    repository
+        .commit(Some("HEAD"), &ada, &ada, "requests", &tree, &[])
+        .expect("a commit");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_folder(&path, &to);
+        } else {
+            fs::copy(&path, &to).expect("copied");
+        }
+    }
+}
+
+/// The folder of a repository that holds one state in a commit, and another on disk.
+fn broken_update() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy_folder(&here("tests/broken-update/before"), folder.path());
+    commit_all(&git2::Repository::init(folder.path()).expect("a repository"));
+    for part in ["landfall.yaml", "requests"] {
+        let path = folder.path().join(part);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).expect("removed");
+        } else {
+            fs::remove_file(&path).expect("removed");
+        }
+    }
+    copy_folder(&here("tests/broken-update/after"), folder.path());
+    folder
+}
+
+#[test]
+fn what_cannot_change_is_told_in_every_format() {
+    insta::assert_snapshot!(
+        "broken_update",
+        in_every_format(broken_update().path(), Some("HEAD"))
+    );
+}
+
+#[test]
+fn the_broken_folders_hold_every_finding_that_files_can_give() {
+    // What the size of a file, a merge request or a provider has to say has tests of its own.
     let elsewhere = [
         Code::TooLarge,
-        Code::ImmutableField,
-        Code::DeletesRequest,
         Code::ChangedOnBothSides,
         Code::UnsupportedChange,
         Code::PlanRefused,
         Code::NoRules,
-        Code::NoAdmin,
     ];
-    let (_, out, _) = validate(&[here("tests/broken")], Format::Text);
+    let (_, mut out, _) = validate(&[here("tests/broken")], Format::Text);
+    out.push_str(&validate(&[here("tests/broken-rules")], Format::Text).1);
+    out.push_str(&validate_against(broken_update().path(), "HEAD").1);
     for code in Code::ALL.iter().filter(|code| !elsewhere.contains(code)) {
-        assert!(
-            out.contains(&format!("[{code}]")),
-            "nothing in tests/broken gives {code}"
-        );
+        assert!(out.contains(&format!("[{code}]")), "no broken file gives {code}");
     }
 }
 
