@@ -200,9 +200,9 @@ fn the_template_is_fine_and_its_schemas_are_those_of_the_code() {
     let (exit, out, _) = validate(&[here("requests-repo-template")], Format::Text);
     assert_eq!(
         (exit, out.as_str()),
-        (Exit::Fine, "2 files checked, nothing found\n")
+        (Exit::Fine, "3 files checked, nothing found\n")
     );
-    for name in ["project.schema.json", "landfall.schema.json"] {
+    for (name, _) in landfall::cli::schema::schemas() {
         let copy =
             fs::read_to_string(here("requests-repo-template/.landfall/schemas").join(name)).expect("a copy");
         let schema = fs::read_to_string(here("schemas").join(name)).expect("a schema");
@@ -420,4 +420,108 @@ fn a_base_that_is_not_there_is_the_users_fault() {
     let (exit, _, err) = validate_against(folder.path(), "nowhere");
     assert_eq!(exit, Exit::UserFault);
     assert!(err.starts_with("error: `nowhere` is no commit of "), "{err}");
+}
+
+/// A repository made from the template, by git itself, with a branch on top of its first commit.
+fn template_repository() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy_folder(&here("requests-repo-template"), folder.path());
+    git(folder.path(), &["init", "--quiet", "--initial-branch=main"]);
+    git(folder.path(), &["add", "."]);
+    git(folder.path(), &["commit", "--quiet", "--message=requests"]);
+    git(folder.path(), &["switch", "--quiet", "--create=change"]);
+    folder
+}
+
+fn command(program: &str, folder: &Path) -> std::process::Command {
+    let landfall = Path::new(env!("CARGO_BIN_EXE_landfall"))
+        .parent()
+        .expect("a folder");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = std::process::Command::new(program);
+    command
+        .current_dir(folder)
+        .env("PATH", format!("{}:{path}", landfall.display()))
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE");
+    for role in ["AUTHOR", "COMMITTER"] {
+        command
+            .env(format!("GIT_{role}_NAME"), "ada")
+            .env(format!("GIT_{role}_EMAIL"), "ada@example.com");
+    }
+    command
+}
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let output = command("git", folder).args(arguments).output().expect("git runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn spoil(folder: &Path) {
+    let shop = folder.join("requests/web-team/shop.yaml");
+    let text = fs::read_to_string(&shop).expect("a request");
+    fs::write(&shop, text.replace("PostgreSQL", "MySQL")).expect("written");
+}
+
+#[test]
+fn the_hook_of_the_template_lets_good_commits_pass_and_stops_others() {
+    let folder = template_repository();
+    git(folder.path(), &["config", "core.hooksPath", ".landfall/hooks"]);
+    let rules = folder.path().join("landfall.yaml");
+    let text = fs::read_to_string(&rules).expect("rules");
+    fs::write(&rules, text.replace("clustersPerTeam: 2", "clustersPerTeam: 3")).expect("written");
+    git(folder.path(), &["commit", "--quiet", "--all", "--message=good"]);
+    spoil(folder.path());
+    let commit = command("git", folder.path())
+        .args(["commit", "--all", "--message=bad"])
+        .output()
+        .expect("git runs");
+    assert!(!commit.status.success());
+    let told = [commit.stderr, commit.stdout].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("error[immutable-field]"), "{told}");
+}
+
+#[test]
+fn the_job_of_the_template_fails_where_the_merge_request_would() {
+    let folder = template_repository();
+    // The clone of a runner has the target branch as its remote's.
+    git(folder.path(), &["remote", "add", "origin", "."]);
+    let job = fs::read(folder.path().join(".gitlab-ci.yml")).expect("a job");
+    let (document, findings) = landfall::domain::yaml::parse(".gitlab-ci.yml", &job);
+    assert_eq!(findings, []);
+    let job = document.expect("YAML").value;
+    let lines: Vec<&str> = job["requests"]["script"]
+        .as_array()
+        .expect("a script")
+        .iter()
+        .filter_map(|line| line.as_str())
+        .collect();
+    let run = || {
+        let output = command("sh", folder.path())
+            .args(["-e", "-c", &lines.join("\n")])
+            .env("CI_DEFAULT_BRANCH", "main")
+            .output()
+            .expect("a shell");
+        let report = fs::read(folder.path().join("gl-code-quality-report.json")).expect("a report");
+        let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+        (output, report.as_array().expect("a list").len())
+    };
+    let (output, findings) = run();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(findings, 0);
+    spoil(folder.path());
+    let (output, findings) = run();
+    assert_eq!((output.status.code(), findings), (Some(1), 1));
 }
