@@ -9,7 +9,7 @@ use crate::domain::report::ReportedChange;
 use crate::domain::request::Request;
 use crate::domain::request::check::{ChangedFile, check_file, check_together, key_of};
 use crate::domain::review::{Evaluation, Planning};
-use crate::domain::rules::check::check_rules;
+use crate::domain::rules::check::{check_rules, check_rules_against};
 use crate::domain::rules::{Environment, Rules};
 use crate::domain::transition::{ChangeKind, Subject, Transition};
 use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
@@ -238,11 +238,10 @@ fn check_request(
 
 fn check_new_rules(file: &Changed<'_>, accepted: &AcceptedFiles) -> Vec<Finding> {
     match &file.bytes {
-        Some(bytes) => {
-            let (rules, mut findings) = check_rules(bytes);
-            findings.extend(rules.iter().flat_map(|rules| moved_environments(accepted, rules)));
-            findings
-        }
+        Some(bytes) => match &accepted.rules {
+            Some((_, before)) => check_rules_against(before, &environments_in_use(accepted), bytes).1,
+            None => check_rules(bytes).1,
+        },
         None => vec![Finding::error(
             Code::NoRules,
             Place::start_of(RULES_PATH),
@@ -317,27 +316,13 @@ fn clashes(
         .collect()
 }
 
-/// Environments that requests live in, and that new rules would change or drop.
-fn moved_environments(accepted: &AcceptedFiles, rules: &Rules) -> Vec<Finding> {
-    let Some((_, before)) = &accepted.rules else {
-        return vec![];
-    };
-    let used: BTreeSet<&EnvironmentName> = accepted
+/// Environments that requests live in: they keep their place.
+fn environments_in_use(accepted: &AcceptedFiles) -> BTreeSet<EnvironmentName> {
+    accepted
         .files
         .values()
         .filter_map(|file| file.request.as_ref())
-        .map(|r| &r.environment)
-        .collect();
-    used.into_iter()
-        .filter(|name| before.environments.get(name) != rules.environments.get(name))
-        .map(|name| {
-            Finding::error(
-                Code::ImmutableField,
-                Place::start_of(RULES_PATH),
-                format!("The environment {name} has requests in it, so it can neither change nor go."),
-                "Leave it as it is, and define another one beside it.",
-            )
-        })
+        .map(|request| request.environment.clone())
         .collect()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
-use crate::domain::ids::{CommitId, Digest, MergeRequestNumber, NoteId, RunId};
+use crate::domain::ids::{CommitId, Digest, EnvironmentName, MergeRequestNumber, NoteId, RunId};
 use crate::domain::key::{Outcome, ReportSubject};
 use crate::domain::landing::HeldBecause;
 use crate::domain::merge_request::MergeRequest;
@@ -81,16 +81,20 @@ impl Reporter {
             (Some(_), Some(_)) => Some(HeldBecause::HistoryRewritten),
             (Some(_), None) => None,
         };
-        let Some(report) = Report::of(&review, runs, held, &repository.target_branch, blocked.as_ref())
+        let Some(mut report) = Report::of(&review, runs, held, &repository.target_branch, blocked.as_ref())
         else {
             return Ok(Outcome::Done);
         };
+        let accepted = self.store.accepted(&repository.id).await?;
+        let rules = accepted.rules.map(|(_, rules)| rules).unwrap_or_default();
+        let is_paused = |name: &&EnvironmentName| rules.environments.get(*name).is_some_and(|e| e.paused);
+        report.paused = report.providers.keys().filter(is_paused).cloned().collect();
         let page = Page {
             lease,
             repository,
             facts: &review.facts,
             limits: limits(repository),
-            admins: self.admins(repository).await?,
+            admins: rules.admins.names(),
             is_open: review.is_open(),
         };
         self.answer_commands(&page).await?;

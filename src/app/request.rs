@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use crate::clock::{Clock, Ids};
 use crate::domain::ids::RequestKey;
 use crate::domain::key::Outcome;
@@ -12,6 +14,9 @@ use crate::domain::run::{Run, RunState, steps_of};
 use crate::store::{Lease, Store};
 
 use super::{AppError, Planners, Repository, plans};
+
+/// How often it is looked whether a paused environment goes on.
+const PAUSED_LOOK: SignedDuration = SignedDuration::from_secs(30);
 
 pub(super) struct RunMaker {
     store: Store,
@@ -63,6 +68,14 @@ impl RunMaker {
                     request.environment
                 ))
             })?;
+        if place.paused {
+            let again = self
+                .clock
+                .now()
+                .checked_add(PAUSED_LOOK)
+                .unwrap_or(jiff::Timestamp::MAX);
+            return Ok(Outcome::Again(again));
+        }
         let requests = std::slice::from_ref(request);
         let planned = plans::plan(
             &self.store,

@@ -1,6 +1,6 @@
 //! A report: what the forge should show now of a merge request, free of any markup.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -227,6 +227,8 @@ pub struct Report {
     pub providers: BTreeMap<EnvironmentName, ProviderKind>,
     /// Whether the target branch holds other content than was accepted, on a path of this merge request.
     pub base_differs: bool,
+    /// The environments that it touches and that `landfall.yaml` pauses: runs wait there.
+    pub paused: BTreeSet<EnvironmentName>,
     /// What follows from its landing.
     pub runs: Vec<ReportedRun>,
 }
@@ -271,6 +273,7 @@ impl Report {
                 })
                 .unwrap_or_default(),
             base_differs: evaluation.is_some_and(|e| e.base_differs),
+            paused: BTreeSet::new(),
             runs,
         })
     }

@@ -93,6 +93,13 @@ impl Evaluation {
             .then(|| signed_digest(&self.transitions, &plan.digest(), &self.environments))
     }
 
+    /// Where it goes: what is signed for one place is not signed for another.
+    fn places(&self) -> impl Iterator<Item = (&EnvironmentName, serde_json::Value)> {
+        self.environments
+            .iter()
+            .map(|(name, environment)| (name, environment.place()))
+    }
+
     /// Names the transitions alone: two versions with the same one ask for the same thing.
     #[must_use]
     pub fn signature(&self) -> Digest {
@@ -204,7 +211,7 @@ impl Review {
         self.evaluation.as_ref().filter(|known| {
             known.signature() == other.signature()
                 && known.requests == other.requests
-                && known.environments == other.environments
+                && known.places().eq(other.places())
         })
     }
 

@@ -45,7 +45,7 @@ impl Markup {
     pub(super) fn sentence(mut self, text: &str, longest: usize) -> Self {
         let text = shown(text, longest);
         let parts: Vec<&str> = text.split('`').collect();
-        if parts.len() % 2 == 0 {
+        if parts.len().is_multiple_of(2) {
             return self.prose(&text, longest);
         }
         for (place, part) in parts.iter().enumerate() {

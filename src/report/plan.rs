@@ -70,7 +70,7 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
     if let Some(digest) = &report.digest {
         section = section
             .ours("Digest of what is signed: ")
-            .code(digest.short(), 12)
+            .code(digest.short(), 64)
             .ours(", at commit ")
             .code(report.head.short(), 8)
             .ours(".\n\n");

@@ -88,6 +88,7 @@ fn with(standing: Standing) -> Report {
         digest: None,
         providers: BTreeMap::new(),
         base_differs: false,
+        paused: std::collections::BTreeSet::new(),
         runs: vec![],
     }
 }

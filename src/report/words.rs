@@ -95,7 +95,14 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
             } else {
                 work
             };
-            Next::only(work.ours(". The end comes as a new comment."))
+            let mut next = Next::only(work.ours(". The end comes as a new comment."));
+            next.points.extend(report.paused.iter().map(|environment| {
+                Markup::new()
+                    .ours("Environment ")
+                    .code(environment.as_str(), 60)
+                    .ours(" is paused in landfall.yaml: what has not begun there waits until it is not.")
+            }));
+            next
         }
         Standing::Done if report.runs.is_empty() => {
             Next::only(Markup::new().ours("Nothing to do: it landed and is accepted; no resource had to change."))
