@@ -1,7 +1,7 @@
 //! What people read on the forge: the comment, the result, the status, an issue and the help, as markdown made from
 //! the domain's report and nothing else.
 //!
-//! Text from outside becomes markdown only in [`escape`].
+//! Text from outside becomes markdown only in `escape`.
 
 mod comment;
 mod escape;
