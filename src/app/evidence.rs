@@ -113,7 +113,11 @@ async fn also_pushed(
     brought: &Brought,
 ) -> Result<BTreeSet<UserId>, AppError> {
     let pushes = store.pushes_of(&repository.id, &brought.commits).await?;
-    Ok(pushes.into_iter().map(|push| push.user.id).collect())
+    // Whoever merges by fast-forward pushes them onto the target branch.
+    let elsewhere = pushes
+        .into_iter()
+        .filter(|push| push.branch != repository.target_branch);
+    Ok(elsewhere.map(|push| push.user.id).collect())
 }
 
 /// Who pushed a head, as the forge's events tell. Two people who pushed the same commit leave it open.
@@ -214,7 +218,17 @@ pub(super) async fn judge(
             admin: false,
         });
     }
-    let versions: Vec<VersionSeen> = review.versions.iter().map(|v| v.seen.clone()).collect();
+    let mut versions: Vec<VersionSeen> = review.versions.iter().map(|v| v.seen.clone()).collect();
+    if approvals.is_empty() {
+        // Who pushed is asked once somebody approves. Until then nothing can be signed off, and nobody is to read that
+        // it could not be established.
+        for version in versions
+            .iter_mut()
+            .filter(|version| version.pusher == Pusher::Unknown)
+        {
+            version.pusher = Pusher::Known(review.facts.author.id);
+        }
+    }
     let verdict = decide(&Evidence {
         transitions: &evaluation.transitions,
         plan,

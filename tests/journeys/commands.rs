@@ -81,7 +81,10 @@ async fn words_for_another_plan_sign_nothing() {
     merge_request.shows(WAITING, &["/landfall approve "]).await;
     world
         .ada()
-        .comments(&merge_request, "/landfall approve 0123456789ab")
+        .comments(
+            &merge_request,
+            "/landfall approve 0123456789abcdef0123456789abcdef",
+        )
         .await;
     merge_request
         .shows(
