@@ -180,9 +180,10 @@ pub(super) async fn judge(
     if rules.is_none() {
         return Ok(Judgement::missing(Missing::NoRules));
     }
-    // Nobody can have approved what nobody was shown.
+    // Nobody can have approved what nobody was shown; but who approved something else before is told so.
+    let may_be_some = !review.approvals.is_empty() || happened_since(review);
     let mut given: Vec<ForgeApproval> = Vec::new();
-    if shown.is_some() {
+    if shown.is_some() || may_be_some {
         given = repository.forge.approvals(review.facts.number).await?;
     }
     let mut approvals: Vec<Approval> = given
@@ -195,7 +196,7 @@ pub(super) async fn judge(
         })
         .collect();
     approvals.extend_from_slice(commands);
-    if !approvals.is_empty() {
+    if !approvals.is_empty() && shown.is_some() {
         establish_pushers(repository, &review.facts, &mut review.versions).await?;
     }
     let mut roles = BTreeMap::new();
@@ -219,7 +220,7 @@ pub(super) async fn judge(
         });
     }
     let mut versions: Vec<VersionSeen> = review.versions.iter().map(|v| v.seen.clone()).collect();
-    if approvals.is_empty() {
+    if approvals.is_empty() || shown.is_none() {
         // Who pushed is asked once somebody approves. Until then nothing can be signed off, and nobody is to read that
         // it could not be established.
         for version in versions
@@ -255,6 +256,14 @@ pub(super) async fn judge(
         judged,
         approvals,
     })
+}
+
+/// Whether something happened to the merge request since its newest push.
+fn happened_since(review: &Review) -> bool {
+    review
+        .versions
+        .last()
+        .is_some_and(|version| review.facts.updated_at > version.seen.created_at)
 }
 
 impl Judgement {

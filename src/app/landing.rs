@@ -354,6 +354,11 @@ impl Lander {
                 )
                 .await;
         };
+        if signed.is_refused() {
+            return self
+                .hold(lease, arrival, Some(review), HeldBecause::Refused)
+                .await;
+        }
         let blobs = arrival.accepted.blobs();
         if let Err(because) = matches(&signed.transitions, &arrival.landed, &arrival.after, &blobs) {
             return self.hold(lease, arrival, Some(review), because).await;

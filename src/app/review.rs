@@ -83,7 +83,6 @@ impl Reviewer {
         let voided_at = Some(review.facts.updated_at);
         let review = Review {
             evaluation: None,
-            approvals: vec![],
             judged: None,
             voided_at,
             ..review
@@ -212,10 +211,8 @@ impl Reviewer {
         if evaluation.transitions.is_empty() {
             return Ok(None);
         }
-        let planned_before = before.is_some_and(|before| {
-            before.head == evaluation.head
-                && matches!(before.planning, Planning::Ready(_) | Planning::Pending { .. })
-        });
+        let planned_before = before
+            .is_some_and(|before| matches!(before.planning, Planning::Ready(_) | Planning::Pending { .. }));
         if !planned_before && !is_developer(repository, &review.facts).await? {
             evaluation.planning = Planning::Blocked {
                 reason: format!(
