@@ -258,12 +258,18 @@ pub(super) async fn judge(
     })
 }
 
-/// Whether something happened to the merge request since its newest push.
+/// Whether something happened to the merge request since its newest push. When it is seen for the first time, opening
+/// it is no such thing.
 fn happened_since(review: &Review) -> bool {
+    let lag = if review.evaluation.is_some() {
+        SignedDuration::ZERO
+    } else {
+        SignedDuration::from_secs(1)
+    };
     review
         .versions
         .last()
-        .is_some_and(|version| review.facts.updated_at > version.seen.created_at)
+        .is_some_and(|version| review.facts.updated_at.duration_since(version.seen.created_at) > lag)
 }
 
 impl Judgement {
