@@ -29,6 +29,8 @@ impl Sweeper {
     ) -> Result<Outcome, AppError> {
         let _ = lease;
         let id = &repository.id;
+        // Known before anything is written, so that the webhooks of our own notes are told from others'.
+        repository.own_user().await?;
         let listed = repository
             .forge
             .open_merge_requests(&repository.target_branch)
