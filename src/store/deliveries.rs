@@ -1,6 +1,6 @@
 //! Webhook calls: stored, with the keys that they touch, before they are answered.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::{Digest, MergeRequestNumber, RepositoryId};
 use crate::domain::key::Key;
@@ -28,6 +28,9 @@ pub struct DeliveryRecord {
     pub note_on: Option<MergeRequestNumber>,
 }
 
+/// How long a landing waits for the other webhook: a merge is told of twice, as a push and as a merge request's event.
+const TOGETHER: SignedDuration = SignedDuration::from_millis(250);
+
 /// Whether a delivery had come before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
@@ -48,6 +51,7 @@ impl Store {
         delivery: &DeliveryRecord,
     ) -> Result<Recorded, StoreError> {
         let (repository, delivery, now) = (repository.clone(), delivery.clone(), self.now());
+        let together = now.checked_add(TOGETHER).unwrap_or(now);
         self.write(move |connection| {
             Box::pin(async move {
                 let stored = sqlx::query(
@@ -72,7 +76,11 @@ impl Store {
                     reviews::put_notes_due(connection, &repository, number).await?;
                 }
                 for key in delivery.keys {
-                    keys::touch(connection, &Touch::fact(key), now).await?;
+                    let touch = match key {
+                        Key::Landing { .. } => Touch::fact(key).at(together),
+                        _ => Touch::fact(key),
+                    };
+                    keys::touch(connection, &touch, now).await?;
                 }
                 Ok(Recorded::New)
             })
@@ -95,9 +103,10 @@ mod tests {
     #[tokio::test]
     async fn a_delivery_that_comes_twice_touches_once_and_none_is_lost() {
         let folder = TempDir::new().unwrap();
+        let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
         let store = Store::open(StoreOptions {
             path: folder.path().join("landfall.db"),
-            clock: Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)),
+            clock: Arc::new(clock.clone()),
             mark: Mark::Sandbox,
         })
         .await
@@ -129,6 +138,15 @@ mod tests {
                 store.record_delivery(repository, delivery).await.unwrap(),
                 recorded
             );
+            // A merge is told of twice, and looked at once.
+            assert!(
+                store
+                    .claim(Duration::from_secs(60), "worker")
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
+            clock.advance(Duration::from_millis(250));
             let lease = store.claim(Duration::from_secs(60), "worker").await.unwrap();
             assert_eq!(lease.is_some(), recorded == Recorded::New);
             if let Some(lease) = lease {
