@@ -1,7 +1,7 @@
 //! Nothing is provisioned whose bytes were not signed off, and the comment says what to do.
 
 use crate::support::people::{MergeRequest, SHOP, SHOP_FILE};
-use crate::support::world::World;
+use crate::support::world::{Settings, World};
 
 const WAITING: &str = "✋ Waiting for a sign-off";
 const READY: &str = "✅ Ready to merge";
@@ -18,7 +18,7 @@ async fn merged_all_the_same(world: &World, merge_request: &MergeRequest<'_>, be
     let mut words = vec!["**nothing was provisioned**"];
     words.extend(because);
     let comment = merge_request.shows(HELD, &words).await;
-    world.settles().await;
+    world.settles_between_sweeps().await;
     assert!(world.ledger().await.is_empty(), "{:?}", world.ledger().await);
     assert!(merge_request.written("result").await.is_empty());
     assert!(
@@ -116,7 +116,8 @@ async fn a_direct_push_is_reported_in_an_issue_and_provisions_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_approval_from_before_the_plan_was_shown_does_not_count() {
-    let mut world = World::start().await;
+    // Nothing tells of it but a look at the approvals after the plan was shown.
+    let mut world = World::with(Settings { sweep_seconds: 1 }).await;
     world.stop_landfall().await;
     let number = {
         let merge_request = world.dana().asks_for_a_shop().await;

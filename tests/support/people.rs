@@ -306,7 +306,7 @@ impl MergeRequest<'_> {
         self.world
             .until("a digest in the comment", async || {
                 let body = self.written("report").await.into_iter().next()?.body;
-                let after = body.split("Digest of what is signed: `").nth(1)?;
+                let after = body.split("`/landfall approve ").nth(1)?;
                 Some(after.split('`').next()?.to_owned())
             })
             .await
