@@ -160,12 +160,22 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn open_reviews(&self, repository: &RepositoryId) -> Result<Vec<Review>, StoreError> {
-        let rows: Vec<String> = sqlx::query_scalar(
+        self.reviews(
+            repository,
             "SELECT review FROM reviews WHERE repository = ?1 AND open = 1 ORDER BY number",
         )
-        .bind(repository.as_str())
-        .fetch_all(self.readers())
-        .await?;
+        .await
+    }
+
+    async fn reviews(
+        &self,
+        repository: &RepositoryId,
+        statement: &'static str,
+    ) -> Result<Vec<Review>, StoreError> {
+        let rows: Vec<String> = sqlx::query_scalar(statement)
+            .bind(repository.as_str())
+            .fetch_all(self.readers())
+            .await?;
         rows.iter().map(|text| from_json("review", text)).collect()
     }
 
@@ -174,13 +184,11 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn held_reviews(&self, repository: &RepositoryId) -> Result<Vec<Review>, StoreError> {
-        let rows: Vec<String> = sqlx::query_scalar(
+        self.reviews(
+            repository,
             "SELECT review FROM reviews WHERE repository = ?1 AND held = 1 ORDER BY number",
         )
-        .bind(repository.as_str())
-        .fetch_all(self.readers())
-        .await?;
-        rows.iter().map(|text| from_json("review", text)).collect()
+        .await
     }
 
     /// Every merge request that is merged and was not found on the target branch yet.
@@ -188,13 +196,11 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn adrift_reviews(&self, repository: &RepositoryId) -> Result<Vec<Review>, StoreError> {
-        let rows: Vec<String> = sqlx::query_scalar(
+        self.reviews(
+            repository,
             "SELECT review FROM reviews WHERE repository = ?1 AND adrift = 1 ORDER BY number",
         )
-        .bind(repository.as_str())
-        .fetch_all(self.readers())
-        .await?;
-        rows.iter().map(|text| from_json("review", text)).collect()
+        .await
     }
 
     /// Records what became of a merge request that was not recognised when it landed.
