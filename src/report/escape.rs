@@ -158,6 +158,12 @@ impl From<u32> for Number {
     }
 }
 
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self(number.to_string())
+    }
+}
+
 impl From<i64> for Number {
     fn from(number: i64) -> Self {
         Self(number.to_string())
@@ -236,6 +242,11 @@ fn prose(text: &str) -> String {
             suspicious.push(word);
             continue;
         };
+        // Behind a name in backticks a sentence goes on with one of these.
+        if suspicious.is_empty() && matches!(word, "," | ";" | ".") {
+            pieces.push(word.to_owned());
+            continue;
+        }
         if core.is_empty() {
             suspicious.push(word);
             continue;
@@ -361,6 +372,19 @@ mod tests {
 
     fn prose(text: &str) -> String {
         Markup::new().prose(text, 300).into_string()
+    }
+
+    #[test]
+    fn a_sentence_goes_on_behind_what_it_names() {
+        let sentence = |text| Markup::new().sentence(text, 300).into_string();
+        for text in [
+            "It is `a`, and `b`.",
+            "`a`; then `b`",
+            "Merge request `!2` changes `a`, too.",
+        ] {
+            assert_eq!(sentence(text), text);
+        }
+        assert_eq!(sentence("`a`,@all"), "`a``,@all`");
     }
 
     #[test]
