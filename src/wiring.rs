@@ -263,6 +263,7 @@ fn repository(
     let repository = Repository {
         id: settings.id.clone(),
         target_branch: settings.target_branch.clone(),
+        mode: settings.mode,
         forge,
         forge_url: settings.url.clone(),
         mirror,

@@ -183,7 +183,8 @@ fn the_broken_folders_hold_every_finding_that_files_can_give() {
     let elsewhere = [
         Code::TooLarge,
         Code::ChangedOnBothSides,
-        Code::UnsupportedChange,
+        Code::ChangedElsewhere,
+        Code::StillElsewhere,
         Code::PlanRefused,
         Code::NoRules,
     ];

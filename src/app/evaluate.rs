@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::domain::change::{Change, ChangeKind};
 use crate::domain::finding::{Code, Finding, Place};
-use crate::domain::ids::{BlobId, CommitId, EnvironmentName};
+use crate::domain::ids::{CommitId, EnvironmentName, RequestKey};
 use crate::domain::price::monthly;
 use crate::domain::report::ReportedChange;
 use crate::domain::request::Request;
@@ -11,7 +12,7 @@ use crate::domain::request::check::{ChangedFile, check_file, check_together, key
 use crate::domain::review::{Evaluation, Planning};
 use crate::domain::rules::check::{check_rules, check_rules_against};
 use crate::domain::rules::{Environment, Rules};
-use crate::domain::transition::{ChangeKind, Subject, Transition};
+use crate::domain::transition::{Subject, Transition};
 use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
 use crate::domain::yaml;
 use crate::store::AcceptedFiles;
@@ -45,9 +46,11 @@ pub(super) async fn evaluate(
     let changed = changed_paths(&trees.base, &trees.head);
     let mut findings = Vec::new();
     let mut transitions = Vec::new();
-    let mut changes = Vec::new();
-    let mut requests = Vec::new();
     let mut base_differs = false;
+    // By key: what changes was accepted as, and what it would be, each with its path.
+    let mut before: BTreeMap<RequestKey, (&str, &Request)> = BTreeMap::new();
+    let mut coming: Vec<(String, Request)> = Vec::new();
+    let mut broken: Vec<(&str, &Request)> = Vec::new();
 
     let files = read(repository, &trees.head, &changed).await?;
     if accepted.rules.is_none() {
@@ -76,50 +79,42 @@ pub(super) async fn evaluate(
                 "Rebase this branch onto the target branch and push again.",
             ));
         }
-        let change = match role(path) {
+        let subject = match role(path) {
             Role::Other => continue,
             Role::Rules => {
                 findings.extend(check_rules_file(trees, file));
                 if path == RULES_PATH {
                     findings.extend(check_new_rules(file, accepted));
                 }
-                kind_of(from.as_ref(), to.as_ref()).map(|kind| (Subject::Rules, kind, None))
+                Subject::Rules
             }
             Role::Request => {
-                let before = accepted.files.get(path).and_then(|f| f.request.as_ref());
-                let after = check_request(rules, trees, file, accepted, &mut findings);
-                let key = after.as_ref().or(before).map(|request| request.key.clone());
-                let environment = after
-                    .as_ref()
-                    .or(before)
-                    .map(|request| request.environment.clone());
-                let kind = match (&after, kind_of(from.as_ref(), to.as_ref())) {
-                    (Some(request), Some(ChangeKind::Create))
-                        if moved(request, accepted, trees, to.as_ref()) =>
-                    {
-                        Some(ChangeKind::Move)
+                let was = accepted.files.get(path).and_then(|f| f.request.as_ref());
+                let is = check_request(rules, trees, file, accepted, &mut findings);
+                let key = is.as_ref().or(was).map(|request| request.key.clone());
+                if from != to {
+                    match is {
+                        Some(is) => coming.push((path.to_owned(), is)),
+                        // It is there and cannot be read: broken, and no deletion.
+                        None if trees.head.entries.contains_key(path) => {
+                            broken.extend(was.map(|was| (path, was)))
+                        }
+                        None => {}
                     }
-                    (_, kind) => kind,
-                };
-                requests.extend(after);
-                key.zip(kind)
-                    .map(|(key, kind)| (Subject::Request(key), kind, environment))
+                    before.extend(was.map(|was| (was.key.clone(), (path, was))));
+                }
+                match key {
+                    Some(key) => Subject::Request(key),
+                    // A new file with findings: nothing to compare.
+                    None if from.is_none() => continue,
+                    None => Subject::NoRequest,
+                }
             }
         };
-        let Some((subject, kind, environment)) = change else {
+        if from == to {
             continue;
-        };
-        findings.extend(unsupported(path, &subject, kind));
+        }
         base_differs |= trees.target.blob(path) != from.as_ref();
-        changes.push(ReportedChange {
-            request: match &subject {
-                Subject::Request(key) => Some(key.clone()),
-                Subject::Rules => None,
-            },
-            path: path.to_owned(),
-            kind,
-            environment,
-        });
         transitions.push(Transition {
             repository: repository.id.clone(),
             target_branch: repository.target_branch.clone(),
@@ -133,13 +128,65 @@ pub(super) async fn evaluate(
         // Teams and environments that nobody could define yet are not the author's to answer for.
         findings.retain(|f| !matches!(f.code, Code::WrongTeam | Code::UnknownEnvironment));
     }
-    findings.extend(clashes(accepted, trees, &requests, &transitions));
+    findings.extend(clashes(accepted, &coming, &transitions));
+    findings.extend(
+        coming
+            .iter()
+            .filter_map(|(path, request)| still_elsewhere(path, request, accepted)),
+    );
     findings.sort();
     findings.dedup();
+
+    let mut changes: Vec<ReportedChange> = transitions.iter().filter_map(reported_file).collect();
+    changes.extend(
+        broken
+            .iter()
+            .map(|(path, was)| reported(path, ChangeKind::Update, was)),
+    );
+    let mut requests = Vec::new();
+    let after: BTreeMap<&RequestKey, &(String, Request)> =
+        coming.iter().map(|file| (&file.1.key, file)).collect();
+    let keys: BTreeSet<&RequestKey> = before.keys().chain(after.keys().copied()).collect();
+    for key in keys {
+        let is_broken = broken.iter().any(|(_, was)| was.key == *key);
+        if is_broken && !after.contains_key(key) {
+            continue;
+        }
+        let was = before
+            .get(key)
+            .map(|(_, was)| *was)
+            .or_else(|| accepted.request(key));
+        let (path, change) = match (was, after.get(key)) {
+            (Some(was), None) => (
+                before.get(key).map_or("", |(path, _)| *path),
+                Change::Delete(was.clone()),
+            ),
+            (None, Some((path, is))) => (path.as_str(), Change::Create(is.clone())),
+            (Some(was), Some((path, is))) => {
+                let was_at = before.get(key).map(|(path, _)| *path);
+                let same_bytes = was_at
+                    .and_then(|at| accepted.files.get(at))
+                    .map(|file| &file.blob);
+                let change = if same_bytes == trees.head.blob(path) {
+                    Change::Move(is.clone())
+                } else {
+                    Change::Update {
+                        before: was.clone(),
+                        after: is.clone(),
+                    }
+                };
+                (path.as_str(), change)
+            }
+            (None, None) => continue,
+        };
+        changes.push(reported(path, change.kind(), change.request()));
+        requests.push(change);
+    }
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+
     let environments = environments(rules, &changes);
-    let keys = changes.iter().filter_map(|change| change.request.as_ref());
-    let before: Vec<&Request> = keys.filter_map(|key| accepted.request(key)).collect();
-    let monthly = monthly(rules, &before, &requests.iter().collect::<Vec<_>>());
+    let side = |of: fn(&Change) -> Option<&Request>| requests.iter().filter_map(of).collect::<Vec<_>>();
+    let monthly = monthly(rules, &side(Change::before), &side(Change::after));
     Ok(Evaluation {
         head: trees.head_commit.clone(),
         rules: accepted.rules.as_ref().map(|(blob, _)| blob.clone()),
@@ -152,6 +199,31 @@ pub(super) async fn evaluate(
         monthly,
         planning: Planning::None,
     })
+}
+
+/// A change of a file that holds no request, as a person sees it.
+fn reported_file(transition: &Transition) -> Option<ReportedChange> {
+    let kind = match (&transition.subject, &transition.from, &transition.to) {
+        (Subject::Request(_), _, _) => return None,
+        (_, None, _) => ChangeKind::Create,
+        (_, _, None) => ChangeKind::Delete,
+        (_, Some(_), Some(_)) => ChangeKind::Update,
+    };
+    Some(ReportedChange {
+        request: None,
+        path: transition.path.clone(),
+        kind,
+        environment: None,
+    })
+}
+
+fn reported(path: &str, kind: ChangeKind, request: &Request) -> ReportedChange {
+    ReportedChange {
+        request: Some(request.key.clone()),
+        path: path.to_owned(),
+        kind,
+        environment: Some(request.environment.clone()),
+    }
 }
 
 /// The governed paths whose entry differs.
@@ -191,26 +263,6 @@ fn on_both_sides(trees: &Trees, path: &str) -> bool {
     trees.base.blob(path) != trees.target.blob(path) && trees.head.blob(path) != trees.target.blob(path)
 }
 
-fn kind_of(from: Option<&BlobId>, to: Option<&BlobId>) -> Option<ChangeKind> {
-    match (from, to) {
-        (None, Some(_)) => Some(ChangeKind::Create),
-        (Some(_), None) => Some(ChangeKind::Delete),
-        (Some(from), Some(to)) if from != to => Some(ChangeKind::Update),
-        _ => None,
-    }
-}
-
-/// Whether a new file is an accepted request under another path, which goes in the same merge request.
-fn moved(request: &Request, accepted: &AcceptedFiles, trees: &Trees, to: Option<&BlobId>) -> bool {
-    accepted.files.iter().any(|(path, file)| {
-        file.request
-            .as_ref()
-            .is_some_and(|other| other.key == request.key)
-            && Some(&file.blob) == to
-            && trees.head.blob(path).is_none()
-    })
-}
-
 fn check_request(
     rules: &Rules,
     trees: &Trees,
@@ -239,7 +291,7 @@ fn check_request(
 fn check_new_rules(file: &Changed<'_>, accepted: &AcceptedFiles) -> Vec<Finding> {
     match &file.bytes {
         Some(bytes) => match &accepted.rules {
-            Some((_, before)) => check_rules_against(before, &environments_in_use(accepted), bytes).1,
+            Some((_, before)) => check_rules_against(before, &accepted.environments_in_use(), bytes).1,
             None => check_rules(bytes).1,
         },
         None => vec![Finding::error(
@@ -265,30 +317,10 @@ fn check_rules_file(trees: &Trees, file: &Changed<'_>) -> Option<Finding> {
     file.bytes.is_none().then(|| yaml::too_large(file.path))
 }
 
-/// Kinds of change that the flow does not carry yet: said, never dropped.
-fn unsupported(path: &str, subject: &Subject, kind: ChangeKind) -> Option<Finding> {
-    let (what, hint) = match (subject, kind) {
-        (Subject::Rules, _) | (_, ChangeKind::Create) => return None,
-        (_, ChangeKind::Update) => (
-            "changed",
-            "Put the file back, and ask for the change under a new name.",
-        ),
-        (_, ChangeKind::Delete) => ("deleted", "Put the file back; its resources stay as they are."),
-        (_, ChangeKind::Move) => ("moved", "Put the file back where it was."),
-    };
-    Some(Finding::error(
-        Code::UnsupportedChange,
-        Place::start_of(path),
-        format!("A request that was accepted cannot be {what} yet."),
-        hint,
-    ))
-}
-
 /// Requests of the same key, among those that stay accepted and those that come.
 fn clashes(
     accepted: &AcceptedFiles,
-    trees: &Trees,
-    requests: &[Request],
+    coming: &[(String, Request)],
     transitions: &[Transition],
 ) -> Vec<Finding> {
     let touched: BTreeSet<&str> = transitions.iter().map(|t| t.path.as_str()).collect();
@@ -297,17 +329,7 @@ fn clashes(
         .iter()
         .filter(|(path, _)| !touched.contains(path.as_str()))
         .filter_map(|(path, file)| Some((path.clone(), file.request.clone()?)));
-    let coming = transitions
-        .iter()
-        .filter(|t| trees.head.blob(&t.path).is_some())
-        .filter_map(|t| {
-            let Subject::Request(key) = &t.subject else {
-                return None;
-            };
-            let request = requests.iter().find(|request| request.key == *key)?;
-            Some((t.path.clone(), request.clone()))
-        });
-    let all: Vec<(String, Request)> = staying.chain(coming).collect();
+    let all: Vec<(String, Request)> = staying.chain(coming.iter().cloned()).collect();
     // What clashes among files that were accepted long ago is not this merge request's to answer for.
     let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
     check_together(rules, &all)
@@ -316,14 +338,20 @@ fn clashes(
         .collect()
 }
 
-/// Environments that requests live in: they keep their place.
-fn environments_in_use(accepted: &AcceptedFiles) -> BTreeSet<EnvironmentName> {
-    accepted
-        .files
-        .values()
-        .filter_map(|file| file.request.as_ref())
-        .map(|request| request.environment.clone())
-        .collect()
+/// A request of this kind and name was in another environment before, and something of it is still there: under one
+/// key it would be lost from sight.
+fn still_elsewhere(path: &str, request: &Request, accepted: &AcceptedFiles) -> Option<Finding> {
+    let places = accepted.places.get(&request.key)?;
+    let elsewhere = places.iter().find(|place| **place != request.environment)?;
+    let (kind, name) = (request.key.kind, &request.key.name);
+    Some(Finding::error(
+        Code::StillElsewhere,
+        Place::start_of(path),
+        format!(
+            "Resources of an earlier {kind} `{name}` are still in `{elsewhere}`, since they were retained or are being destroyed."
+        ),
+        format!("Give this one another name, or ask for it in `{elsewhere}` to take them back."),
+    ))
 }
 
 fn environments(rules: &Rules, changes: &[ReportedChange]) -> BTreeMap<EnvironmentName, Environment> {

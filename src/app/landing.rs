@@ -403,7 +403,7 @@ impl Lander {
         review.versions =
             evidence::versions(&self.store, repository, &review.facts, &review.versions, newest).await?;
         if let Some(shown) = review.evaluation_like(&evaluation) {
-            evaluation.planning = shown.planning.clone();
+            evaluation.take_planning(shown.planning.clone());
         }
         evaluation.base_differs |= {
             let blobs = arrival.accepted.blobs();

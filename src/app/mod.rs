@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::domain::ids::{RepositoryId, UserId};
 use crate::domain::key::{Key, Outcome};
+use crate::domain::landing::Mode;
 use crate::domain::merge_request::User;
 use crate::domain::rules::ProviderKind;
 use crate::domain::step::{Failure, IllegalEvent};
@@ -39,6 +40,8 @@ pub struct Repository {
     pub id: RepositoryId,
     /// The branch that is the desired state.
     pub target_branch: String,
+    /// What is done about it.
+    pub mode: Mode,
     /// Its project on the forge.
     pub forge: Arc<dyn Forge>,
     /// Where the forge is: the address that git's is made from.

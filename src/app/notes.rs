@@ -27,7 +27,7 @@ pub(super) async fn obey(
     let obeyed = store.obeyed(&repository.id, number).await?;
     let notes = repository.forge.notes(number).await?;
     let mut now_obeyed = Vec::new();
-    let (mut plan, mut retry) = (false, false);
+    let (mut plan, mut retry, mut cancelled_by) = (false, false, None);
     for note in notes
         .iter()
         .filter(|note| !obeyed.contains(&note.id) && is_plain(note))
@@ -47,7 +47,14 @@ pub(super) async fn obey(
                     });
                 }
                 Command::Plan => plan = true,
-                Command::Retry => retry = true,
+                Command::Retry if store.can_retry(&repository.id, number).await? => {
+                    (retry, cancelled_by) = (true, None);
+                }
+                Command::Cancel if store.can_cancel(&repository.id, number).await? => {
+                    (retry, cancelled_by) = (false, Some(note.author.username.clone()));
+                }
+                Command::Retry => answer = Some(nothing_to("retry")),
+                Command::Cancel => answer = Some(nothing_to("cancel")),
                 // Whether it counts is the gate's to say, each time it is asked.
                 Command::Approve(digest) => approves = Some(digest),
                 Command::Help => answer = Some(CommandAnswer::Help),
@@ -72,11 +79,18 @@ pub(super) async fn obey(
                 due: due.unwrap_or_default(),
                 obeyed: now_obeyed,
                 retry,
+                cancelled_by,
             },
             now,
         )
         .await?;
     Ok(plan)
+}
+
+fn nothing_to(command: &str) -> CommandAnswer {
+    CommandAnswer::NothingTo {
+        command: command.to_owned(),
+    }
 }
 
 /// Whether a note is as its author wrote it, and not the forge's own.

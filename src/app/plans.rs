@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::domain::change::Goal;
 use crate::domain::ids::RepositoryId;
 use crate::domain::plan::Plan;
 use crate::domain::request::Request;
@@ -37,19 +38,20 @@ pub(super) fn scope(repository: &RepositoryId, request: &Request, rules: &Rules)
     })
 }
 
-/// Plans for each request. `pending` holds the tokens of an earlier answer.
+/// Plans for each request that changes. `pending` holds the tokens of an earlier answer.
 pub(super) async fn plan(
     store: &Store,
     planners: &Planners,
     repository: &RepositoryId,
     rules: &Rules,
-    requests: &[Request],
+    goals: &[Goal],
     pending: &BTreeMap<String, String>,
 ) -> Result<Planned, AppError> {
     let mut all = Plan::default();
     let mut tokens = BTreeMap::new();
     let mut soonest: Option<Timestamp> = None;
-    for request in requests {
+    for goal in goals {
+        let request = &goal.request;
         let scope = scope(repository, request, rules).ok_or_else(|| {
             AppError::Inconsistent(format!(
                 "{}: environment {} is not defined",
@@ -58,9 +60,13 @@ pub(super) async fn plan(
         })?;
         let planner = planner(planners, &scope)?;
         let key = request.key.to_string();
+        let known = store.known_resources(repository, &request.key).await?;
         let question = Question {
-            known: store.known_resources(repository, &request.key).await?,
-            desired: request.resources.clone(),
+            known: known
+                .iter()
+                .map(|known| (known.name.clone(), known.kind))
+                .collect(),
+            desired: goal.resources().to_vec(),
             pending: pending.get(&key).cloned().map(Token),
             scope,
         };
@@ -72,7 +78,7 @@ pub(super) async fn plan(
                 failure,
             })?;
         match answer {
-            Answer::Ready(plan) => all.changes.extend(plan.changes),
+            Answer::Ready(plan) => all.changes.extend(plan.obeying(goal, &known).changes),
             Answer::Pending { token, poll_at } => {
                 tokens.insert(key, token.0);
                 soonest = Some(soonest.map_or(poll_at, |at| at.min(poll_at)));
@@ -90,10 +96,10 @@ pub(super) async fn discard(
     planners: &Planners,
     repository: &RepositoryId,
     rules: &Rules,
-    requests: &[Request],
+    goals: &[Goal],
     tokens: &BTreeMap<String, String>,
 ) -> Result<(), AppError> {
-    for request in requests {
+    for request in goals.iter().map(|goal| &goal.request) {
         let (Some(token), Some(scope)) = (
             tokens.get(&request.key.to_string()),
             scope(repository, request, rules),

@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
-use crate::domain::ids::{CommitId, Digest, EnvironmentName, MergeRequestNumber, NoteId, RunId};
+use crate::domain::change::Change;
+use crate::domain::ids::{CommitId, Digest, EnvironmentName, MergeRequestNumber, NoteId, RequestKey, RunId};
 use crate::domain::key::{Outcome, ReportSubject};
 use crate::domain::landing::HeldBecause;
 use crate::domain::merge_request::MergeRequest;
-use crate::domain::report::{CommandAnswer, Report, ReportedRun, Standing};
+use crate::domain::report::{Aftermath, CommandAnswer, Report, ReportedRun, Standing};
 use crate::domain::review::Shown;
 use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue};
 use crate::report::{self as text, Context, Limits, Marker, StatusState};
@@ -73,15 +74,27 @@ impl Reporter {
         };
         let runs = self.store.runs_of(&repository.id, number).await?;
         let runs: Vec<ReportedRun> = runs.iter().map(ReportedRun::from).collect();
-        let held = self.store.held_requests(&repository.id, number).await?;
-        let held = held.into_iter().map(|(_, because)| because).collect();
+        let keys: Vec<&RequestKey> = review
+            .evaluation
+            .iter()
+            .flat_map(|evaluation| &evaluation.requests)
+            .map(Change::key)
+            .collect();
+        let aftermath = Aftermath {
+            runs,
+            held: self.store.held_requests(&repository.id, number).await?,
+            superseded: self
+                .store
+                .superseded_requests(&repository.id, number, &keys)
+                .await?,
+        };
         let state = self.store.repository(&repository.id).await?;
         let blocked = match (&state.examined, &state.suspended) {
             (None, _) => Some(HeldBecause::NotAdopted),
             (Some(_), Some(_)) => Some(HeldBecause::HistoryRewritten),
             (Some(_), None) => None,
         };
-        let Some(mut report) = Report::of(&review, runs, held, &repository.target_branch, blocked.as_ref())
+        let Some(mut report) = Report::of(&review, aftermath, &repository.target_branch, blocked.as_ref())
         else {
             return Ok(Outcome::Done);
         };
@@ -150,7 +163,11 @@ impl Reporter {
     async fn result(&self, page: &Page<'_>, report: &Report) -> Result<Option<Timestamp>, AppError> {
         let over = matches!(
             report.standing,
-            Standing::Done | Standing::Failed | Standing::Held(_)
+            Standing::Done
+                | Standing::Failed
+                | Standing::Held(_)
+                | Standing::Cancelled
+                | Standing::Superseded { .. }
         );
         let runs: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
         if !over || runs.is_empty() {
@@ -187,6 +204,7 @@ impl Reporter {
             let body = match &answer {
                 CommandAnswer::Help => text::help(None, &marker),
                 CommandAnswer::Unknown { text } => text::help(Some(text), &marker),
+                CommandAnswer::NothingTo { command } => text::nothing_to(command, &marker),
                 CommandAnswer::NotAllowed { username } => text::not_allowed(username, &marker),
             };
             self.write(page, &marker, &body, known, None).await?;
@@ -268,7 +286,7 @@ impl Reporter {
     async fn status(&self, page: &Page<'_>, report: &Report) -> Result<(), AppError> {
         let after_merge = matches!(
             report.standing,
-            Standing::Provisioning | Standing::Done | Standing::Closed
+            Standing::Provisioning | Standing::Done | Standing::Superseded { .. } | Standing::Closed
         );
         if page.facts.from_fork || after_merge {
             return Ok(());

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::clock::{Clock, Ids};
-use crate::domain::ids::RequestKey;
+use crate::domain::change::Goal;
+use crate::domain::ids::{RequestKey, ResourceName};
 use crate::domain::key::Outcome;
-use crate::domain::landing::HeldBecause;
-use crate::domain::plan::Action;
+use crate::domain::landing::{HeldBecause, Mode};
+use crate::domain::plan::{Action, Plan};
 use crate::domain::run::{Run, RunState, steps_of};
-use crate::store::{Lease, Store};
+use crate::store::{AcceptedFiles, Lease, Store};
 
 use super::{AppError, Planners, Repository, plans};
 
@@ -44,6 +45,14 @@ impl RunMaker {
         let Some(desired) = self.store.desired(&repository.id, key).await? else {
             return Ok(Outcome::Done);
         };
+        if let (Some(by), 0, None) = (&desired.cancelled, desired.runs, &desired.held) {
+            let because = HeldBecause::Cancelled { by: by.clone() };
+            let (generation, now) = (desired.generation, self.clock.now());
+            self.store
+                .hold_request(lease, &repository.id, key, generation, because, now)
+                .await?;
+            return Ok(Outcome::Done);
+        }
         if !desired.wants_run() {
             return Ok(Outcome::Done);
         }
@@ -51,8 +60,15 @@ impl RunMaker {
             // Adopted by hand: accepted, and not to be run.
             return Ok(Outcome::Done);
         };
-        let request = &desired.request;
+        let request = &desired.goal.request;
         let accepted = self.store.accepted(&repository.id).await?;
+        if let Some(because) = held(repository, &accepted, key) {
+            let now = self.clock.now();
+            self.store
+                .hold_request(lease, &repository.id, key, desired.generation, because, now)
+                .await?;
+            return Ok(Outcome::Done);
+        }
         let Some((_, rules)) = &accepted.rules else {
             return Err(AppError::Inconsistent(format!(
                 "{key} is accepted, but no landfall.yaml is"
@@ -76,13 +92,13 @@ impl RunMaker {
                 .unwrap_or(jiff::Timestamp::MAX);
             return Ok(Outcome::Again(again));
         }
-        let requests = std::slice::from_ref(request);
+        let goals = std::slice::from_ref(&desired.goal);
         let planned = plans::plan(
             &self.store,
             &self.planners,
             &repository.id,
             rules,
-            requests,
+            goals,
             &desired.pending,
         )
         .await?;
@@ -126,19 +142,42 @@ impl RunMaker {
             created_at: now,
             finished_at: None,
             steps: steps_of(&plan, &resources),
+            retained: idle(&plan, Action::Retain, &desired.goal),
+            gone: idle(&plan, Action::NoOp, &desired.goal),
         };
         self.store.make_run(lease, &run, now).await?;
         Ok(Outcome::Done)
     }
 }
 
+/// Why a request's run is not made whatever its plan is.
+fn held(repository: &Repository, accepted: &AcceptedFiles, key: &RequestKey) -> Option<HeldBecause> {
+    let paths: Vec<String> = accepted.paths_of(key).map(ToOwned::to_owned).collect();
+    if paths.len() > 1 {
+        return Some(HeldBecause::Clashes { paths });
+    }
+    (repository.mode == Mode::Observe).then_some(HeldBecause::Observed)
+}
+
+/// What is not asked for any more and is not touched: it is kept, or it was gone already.
+fn idle(plan: &Plan, action: Action, goal: &Goal) -> Vec<ResourceName> {
+    let is_wanted = |name: &ResourceName| goal.resources().iter().any(|resource| resource.name == *name);
+    plan.changes
+        .iter()
+        .filter(|change| change.action == action && !is_wanted(&change.resource))
+        .map(|change| change.resource.clone())
+        .collect()
+}
+
 /// A planned action in words, such as "delete database/orders".
 pub(super) fn words(action: Action, resource: &str) -> String {
     let verb = match action {
         Action::Create => "create",
+        Action::Recreate => "make again what is missing:",
         Action::Update => "update",
         Action::Replace => "REPLACE",
         Action::Delete => "DELETE",
+        Action::Retain => "keep",
         Action::NoOp => "leave",
     };
     format!("{verb} {resource}")

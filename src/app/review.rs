@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::domain::ids::{CommitId, MergeRequestNumber};
+use crate::domain::change::Change;
+use crate::domain::finding::{Code, Finding, Place, sort};
+use crate::domain::ids::{CommitId, MergeRequestNumber, RequestKey};
 use crate::domain::key::Outcome;
 use crate::domain::merge_request::{MergeRequest, MergeRequestState};
 use crate::domain::review::{Evaluation, Planning, Review};
@@ -101,14 +103,7 @@ impl Reviewer {
         let Some((_, rules)) = &accepted.rules else {
             return Ok(());
         };
-        plans::discard(
-            &self.planners,
-            &repository.id,
-            rules,
-            &evaluation.requests,
-            tokens,
-        )
-        .await
+        plans::discard(&self.planners, &repository.id, rules, &evaluation.goals(), tokens).await
     }
 
     async fn review_open(
@@ -140,6 +135,7 @@ impl Reviewer {
         let accepted = self.store.accepted(&repository.id).await?;
         let (trees, brought) = trees(repository, &target, &head).await?;
         let mut evaluation = evaluate(repository, &accepted, &trees).await?;
+        self.name_others(repository, number, &mut evaluation).await?;
         if notes::obey(&self.store, lease, repository, &review.facts, self.clock.now()).await?
             && let Some(before) = &mut review.evaluation
         {
@@ -185,6 +181,39 @@ impl Reviewer {
         Ok(again.map_or(Outcome::Done, Outcome::Again))
     }
 
+    /// Other open merge requests that change the same requests: whichever lands second is planned anew.
+    async fn name_others(
+        &self,
+        repository: &Repository,
+        number: MergeRequestNumber,
+        evaluation: &mut Evaluation,
+    ) -> Result<(), AppError> {
+        if evaluation.requests.is_empty() {
+            return Ok(());
+        }
+        for other in self.store.open_reviews(&repository.id).await? {
+            let theirs = other
+                .evaluation
+                .iter()
+                .flat_map(|evaluation| &evaluation.requests);
+            let theirs: Vec<&RequestKey> = theirs.map(Change::key).collect();
+            if other.facts.number == number || other.facts.target_branch != repository.target_branch {
+                continue;
+            }
+            let shared = evaluation
+                .changes
+                .iter()
+                .filter_map(|change| Some((change.request.as_ref()?, &change.path)));
+            let shared = shared.filter(|(key, _)| theirs.contains(key));
+            let said: Vec<Finding> = shared
+                .map(|(key, path)| changed_elsewhere(path, key, &other.facts))
+                .collect();
+            evaluation.findings.extend(said);
+        }
+        sort(&mut evaluation.findings);
+        Ok(())
+    }
+
     /// Makes the plan, or keeps the one there is where its inputs are the same. Answers when to look again.
     async fn plan(
         &self,
@@ -198,7 +227,7 @@ impl Reviewer {
         let mut tokens = BTreeMap::new();
         match (same_inputs.map(|same| &same.planning), before) {
             (Some(ready @ Planning::Ready(_)), _) => {
-                evaluation.planning = ready.clone();
+                evaluation.take_planning(ready.clone());
                 return Ok(None);
             }
             (Some(Planning::Pending { tokens: pending, .. }), _) => tokens.clone_from(pending),
@@ -228,13 +257,13 @@ impl Reviewer {
             &self.planners,
             &repository.id,
             rules,
-            &evaluation.requests,
+            &evaluation.goals(),
             &tokens,
         )
         .await;
         match planned {
             Ok(plans::Planned::Ready(plan)) => {
-                evaluation.planning = Planning::Ready(plan);
+                evaluation.take_planning(Planning::Ready(plan));
                 Ok(None)
             }
             Ok(plans::Planned::Pending { tokens, poll_at }) => {
@@ -252,6 +281,18 @@ impl Reviewer {
             Err(error) => Err(error),
         }
     }
+}
+
+fn changed_elsewhere(path: &str, key: &RequestKey, other: &MergeRequest) -> Finding {
+    Finding::warning(
+        Code::ChangedElsewhere,
+        Place::start_of(path),
+        format!(
+            "Merge request !{} changes the {} `{}`, too.",
+            other.number, key.kind, key.name
+        ),
+        "Agree with its author on the order: whichever is merged second has to be rebased and signed off anew.",
+    )
 }
 
 /// The trees of a merge request, and the e-mail addresses of its commits.

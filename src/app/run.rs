@@ -10,7 +10,7 @@ use crate::domain::key::Outcome;
 use crate::domain::plan::Action;
 use crate::domain::run::{Run, Step, advance, back_off};
 use crate::domain::step::{Failure, FailureClass, StepEvent, StepState};
-use crate::provider::{Order, Progress, Provider, Scope};
+use crate::provider::{Order, Progress, Provider, Scope, Token};
 use crate::store::{Desired, Lease, Store};
 
 use super::request::words;
@@ -61,7 +61,7 @@ impl Runner {
             .ok_or_else(|| {
                 AppError::Inconsistent(format!("run {id} is for {}, which is not known", run.request))
             })?;
-        let stop = (desired.generation != run.generation).then_some("a newer change of this request landed");
+        let stop = stop(&run, &desired);
         let scope = Scope {
             repository: run.repository.clone(),
             request: run.request.clone(),
@@ -70,6 +70,10 @@ impl Runner {
             environment: run.place.clone(),
         };
         let mut work = Work { run, desired, scope };
+        if work.desired.cancelled.is_some() {
+            self.stop_what_waits(&work.run).await?;
+        }
+        let stop = stop.as_deref();
         // Each round may free steps that wait for what it did; there are no more rounds than steps.
         for _ in 0..=work.run.steps.len() {
             let next = advance(&work.run.steps, self.clock.now(), stop);
@@ -99,6 +103,22 @@ impl Runner {
             }
         }
         Ok(Outcome::Again(self.clock.now()))
+    }
+
+    /// Asks the provider to stop what it is at, where that is safe. How it ended comes by the next poll.
+    async fn stop_what_waits(&self, run: &Run) -> Result<(), AppError> {
+        let kind = run.place.provider;
+        let provider = self.providers.get(&kind).ok_or(AppError::UnknownProvider(kind))?;
+        for step in &run.steps {
+            if let StepState::Waiting { token, .. } = &step.state {
+                let stopped = provider.cancel(&Token(token.clone())).await;
+                stopped.map_err(|failure| AppError::Provider {
+                    activity: format!("stopping the work on {}", step.resource.name),
+                    failure,
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Begins a step. `Started` is recorded before the provider is called. Answers when to look again, where the plan
@@ -136,6 +156,7 @@ impl Runner {
             scope: work.scope.clone(),
             generation: work.run.generation,
             action: step.action,
+            final_snapshot: step.final_snapshot,
             resource: step.resource.clone(),
         };
         let progress = act(provider.as_ref(), &order).await;
@@ -155,14 +176,14 @@ impl Runner {
             let reason = "no landfall.yaml is accepted any more";
             return Ok(Again::Fail(Failure::new(FailureClass::Internal, reason)));
         };
-        let requests = std::slice::from_ref(&work.desired.request);
+        let goals = std::slice::from_ref(&work.desired.goal);
         let run = &work.run;
         let planned = plans::plan(
             &self.store,
             &self.planners,
             &run.repository,
             rules,
-            requests,
+            goals,
             &work.desired.pending,
         )
         .await?;
@@ -206,6 +227,14 @@ impl Runner {
     }
 }
 
+/// Why a run is to begin nothing more, if so.
+fn stop(run: &Run, desired: &Desired) -> Option<String> {
+    if desired.generation != run.generation {
+        return Some("a newer change of this request landed".to_owned());
+    }
+    desired.cancelled.as_ref().map(|by| format!("{by} cancelled it"))
+}
+
 fn find<'a>(run: &'a Run, resource: &ResourceName) -> Option<&'a Step> {
     run.steps.iter().find(|step| step.resource.name == *resource)
 }
@@ -213,7 +242,12 @@ fn find<'a>(run: &'a Run, resource: &ResourceName) -> Option<&'a Step> {
 async fn act(provider: &dyn Provider, order: &Order) -> Progress {
     match order.action {
         Action::Delete => provider.destroy(order).await,
-        Action::Create | Action::Update | Action::Replace | Action::NoOp => provider.start(order).await,
+        Action::Create
+        | Action::Recreate
+        | Action::Update
+        | Action::Replace
+        | Action::Retain
+        | Action::NoOp => provider.start(order).await,
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::domain::ids::RepositoryId;
+use crate::domain::landing::Mode;
 use crate::domain::secret::Secret;
 
 /// Every setting with its default and what it is for: the reference of the configuration.
@@ -154,6 +155,8 @@ pub struct Repository {
     pub secret_tokens: Vec<Secret>,
     /// The branch that is the desired state.
     pub target_branch: String,
+    /// What is done about it.
+    pub mode: Mode,
     /// How long after a push an approval must come to count.
     pub settling: Duration,
     /// How long the forge may take to catch up with itself.
@@ -193,6 +196,8 @@ struct RawRepository {
     secret_tokens: Vec<RawSecret>,
     #[serde(default = "main_branch")]
     target_branch: String,
+    #[serde(default)]
+    mode: Mode,
     #[serde(default = "thirty")]
     settling_seconds: u32,
     #[serde(default = "twenty")]
@@ -330,6 +335,7 @@ impl RawRepository {
             url: self.url,
             project: self.project,
             target_branch: self.target_branch,
+            mode: self.mode,
             settling: seconds(self.settling_seconds),
             forge_lag: seconds(self.forge_lag_seconds),
             sweep_every: seconds(self.sweep_seconds.max(1)),

@@ -28,6 +28,13 @@ pub enum Record {
         /// What the gate said.
         judged: Option<Judged>,
     },
+    /// Somebody stopped what a merge request had begun.
+    Cancelled {
+        /// The merge request.
+        merge_request: MergeRequestNumber,
+        /// Their name on the forge.
+        by: String,
+    },
     /// Somebody signed off by command. Whether it counts is judged with all other evidence.
     Commanded {
         /// On which merge request.

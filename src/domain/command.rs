@@ -11,6 +11,8 @@ pub enum Command {
     Approve(String),
     /// Plan and do what is left.
     Retry,
+    /// Stop at the next safe point.
+    Cancel,
     /// List the commands.
     Help,
     /// Something else: answered with the list.
@@ -39,6 +41,7 @@ pub fn parse(note: &str) -> Vec<Command> {
         commands.push(match words.as_slice() {
             ["plan"] => Command::Plan,
             ["retry"] => Command::Retry,
+            ["cancel"] => Command::Cancel,
             ["help"] | [] => Command::Help,
             ["approve", digest] if is_digest(digest) => Command::Approve(digest.to_ascii_lowercase()),
             other => Command::Unknown(other.join(" ").chars().take(60).collect()),
@@ -62,6 +65,7 @@ mod tests {
             ("/landfall plan", vec![Command::Plan]),
             ("  /landfall   help  ", vec![Command::Help]),
             ("/landfall", vec![Command::Help]),
+            ("/landfall cancel", vec![Command::Cancel]),
             (
                 "/landfall retry\n\nthanks\n/landfall plan",
                 vec![Command::Retry, Command::Plan],

@@ -173,8 +173,10 @@ codes! {
     DeletesRequest = "deletes-request",
     /// The file changed on the target branch as well.
     ChangedOnBothSides = "changed-on-both-sides",
-    /// A kind of change that is not taken yet.
-    UnsupportedChange = "unsupported-change",
+    /// Another open merge request changes the same request.
+    ChangedElsewhere = "changed-elsewhere",
+    /// What the request made before is still in another environment.
+    StillElsewhere = "still-elsewhere",
     /// The provider refuses the plan.
     PlanRefused = "plan-refused",
     /// `landfall.yaml` is missing or was never accepted.

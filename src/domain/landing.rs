@@ -10,6 +10,17 @@ use super::ids::{BlobId, CommitId, MergeRequestNumber};
 use super::transition::Transition;
 use super::tree::{Tree, is_governed};
 
+/// What Landfall does about a requests repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// What is signed off and lands is provisioned.
+    #[default]
+    Provision,
+    /// Merge requests are planned and commented on, and nothing is ever provisioned.
+    Observe,
+}
+
 /// What the forge says of a merged merge request: how its commits can be told in the target's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merged {
@@ -102,6 +113,18 @@ pub enum HeldBecause {
         /// What it does besides.
         what: Vec<String>,
     },
+    /// Several accepted files have the request's key.
+    Clashes {
+        /// The files.
+        paths: Vec<String>,
+    },
+    /// The repository is only observed.
+    Observed,
+    /// Somebody stopped it before it was begun.
+    Cancelled {
+        /// Their name on the forge.
+        by: String,
+    },
 }
 
 impl fmt::Display for HeldBecause {
@@ -154,6 +177,25 @@ impl fmt::Display for HeldBecause {
                     f,
                     "another change was accepted since it was signed off: {}",
                     paths.join(", ")
+                )
+            }
+            Self::Clashes { paths } => {
+                write!(
+                    f,
+                    "several files hold a request of this kind and name: {}; delete all but one of them",
+                    paths.join(", ")
+                )
+            }
+            Self::Cancelled { by } => {
+                write!(
+                    f,
+                    "{by} cancelled it before anything was begun; `/landfall retry` begins it after all"
+                )
+            }
+            Self::Observed => {
+                write!(
+                    f,
+                    "Landfall only observes this repository (`mode = \"observe\"`), and provisions nothing for it"
                 )
             }
             Self::PlanExceeds { what } => {

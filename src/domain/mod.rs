@@ -1,6 +1,7 @@
 //! The core: no input or output, no clock, no randomness. Everything here is a function of its arguments.
 
 pub mod audit;
+pub mod change;
 pub mod command;
 pub mod finding;
 pub mod ids;

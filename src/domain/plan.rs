@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::change::Goal;
 use super::ids::{Digest, EnvironmentName, RequestKey, ResourceName};
+use super::request::DeletionPolicy;
 
 /// The kinds of resource that requests are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,13 +34,17 @@ impl ResourceKind {
         }
     }
 
-    /// Whether it holds data that a replacement would lose.
+    /// Whether it holds what a replacement would lose for good. A virtual machine does not: what it keeps belongs into
+    /// a database or a storage, and a new image is a new machine.
     #[must_use]
     pub fn is_stateful(self) -> bool {
-        matches!(
-            self,
-            Self::Database | Self::Storage | Self::VirtualMachine | Self::Cluster
-        )
+        matches!(self, Self::Database | Self::Storage | Self::Cluster)
+    }
+
+    /// Whether a snapshot of it can be taken before it goes.
+    #[must_use]
+    pub fn can_be_snapshotted(self) -> bool {
+        matches!(self, Self::Database)
     }
 }
 
@@ -61,14 +67,26 @@ pub struct Resource {
 pub enum Action {
     /// Made new.
     Create,
+    /// Made again: Landfall made it before, and it is missing in the cloud.
+    Recreate,
     /// Changed in place.
     Update,
     /// Destroyed and made anew.
     Replace,
     /// Destroyed.
     Delete,
+    /// Not asked for any more, and kept: it stays as it is, and stays listed.
+    Retain,
     /// Left as it is.
     NoOp,
+}
+
+impl Action {
+    /// Whether nothing is done to the resource.
+    #[must_use]
+    pub fn is_idle(self) -> bool {
+        matches!(self, Self::NoOp | Self::Retain)
+    }
 }
 
 /// A value in a plan: what it will be, or why that is not known yet.
@@ -109,6 +127,22 @@ pub struct PlannedChange {
     pub properties: Vec<PropertyChange>,
 }
 
+/// A resource that Landfall made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownResource {
+    /// Its name in its request.
+    pub name: ResourceName,
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Whether it was kept when its request asked for it no more.
+    pub retained: bool,
+}
+
+/// The property of a deletion that a snapshot is taken first.
+const FINAL_SNAPSHOT: &str = "finalSnapshot";
+/// The property of an update that takes a retained resource back.
+const RETAINED: &str = "retained";
+
 /// What a change would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -117,6 +151,43 @@ pub struct Plan {
 }
 
 impl PlannedChange {
+    /// Whether a snapshot is taken before it goes.
+    #[must_use]
+    pub fn takes_final_snapshot(&self) -> bool {
+        self.properties
+            .iter()
+            .any(|property| property.path == FINAL_SNAPSHOT)
+    }
+
+    /// Whether it takes a resource back that was retained.
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        self.properties.iter().any(|property| property.path == RETAINED)
+    }
+
+    /// One entry of [`Plan::obeying`].
+    fn obeying(mut self, removal: DeletionPolicy, known: Option<&KnownResource>) -> Self {
+        let retained = known.is_some_and(|known| known.retained);
+        let flag = |path: &str, before: Option<bool>, after: bool| PropertyChange {
+            path: path.to_owned(),
+            before: before.map(|before| PlannedValue::Known(before.into())),
+            after: Some(PlannedValue::Known(after.into())),
+        };
+        match self.action {
+            Action::Create if known.is_some() => self.action = Action::Recreate,
+            Action::Delete if retained || removal == DeletionPolicy::Retain => {
+                self.action = Action::Retain;
+                self.properties.clear();
+            }
+            Action::Delete if removal == DeletionPolicy::Snapshot && self.kind.can_be_snapshotted() => {
+                self.properties.push(flag(FINAL_SNAPSHOT, None, true));
+            }
+            Action::Update if retained => self.properties.push(flag(RETAINED, Some(true), false)),
+            _ => {}
+        }
+        self
+    }
+
     /// The line that the digest is made of: who, where, what, and each property's path and hash.
     fn line(&self) -> String {
         let mut properties: Vec<(&str, Digest)> = self
@@ -181,8 +252,35 @@ impl Plan {
     /// The entries that the signed plan does not allow.
     pub fn exceeding<'a>(&'a self, signed: &'a Self) -> impl Iterator<Item = &'a PlannedChange> {
         self.changes.iter().filter(|change| {
-            change.action != Action::NoOp && !signed.changes.iter().any(|s| change.is_allowed_by(s))
+            !change.action.is_idle() && !signed.changes.iter().any(|s| change.is_allowed_by(s))
         })
+    }
+
+    /// What a provider's plan comes to under Landfall's rules: what is not asked for any more goes only as the deletion
+    /// policy says, what was retained stays so until it is asked for again, and what was made and is missing is never
+    /// made again as if it were new.
+    #[must_use]
+    pub fn obeying(self, goal: &Goal, known: &[KnownResource]) -> Self {
+        let wanted = |name: &ResourceName| goal.resources().iter().any(|resource| resource.name == *name);
+        let change = |mut change: PlannedChange| {
+            let known = known.iter().find(|known| known.name == change.resource);
+            // It stands as it should and nobody looks after it: taking it back is something to sign off.
+            if change.action == Action::NoOp && wanted(&change.resource) && known.is_some_and(|k| k.retained)
+            {
+                change.action = Action::Update;
+            }
+            change.obeying(goal.removal, known)
+        };
+        Self {
+            changes: self.changes.into_iter().map(change).collect(),
+        }
+    }
+
+    /// The replacements that are never made, since what the resource holds would be lost.
+    pub fn refused_replacements(&self) -> impl Iterator<Item = &PlannedChange> {
+        self.changes
+            .iter()
+            .filter(|change| change.action == Action::Replace && change.kind.is_stateful())
     }
 
     /// The entries of one request.
@@ -196,5 +294,146 @@ impl Plan {
                 .cloned()
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::request::Request;
+
+    fn name(text: &str) -> ResourceName {
+        ResourceName::new(text).unwrap()
+    }
+
+    fn planned(resource: &str, kind: ResourceKind, action: Action) -> PlannedChange {
+        PlannedChange {
+            request: "Project/shop".parse().unwrap(),
+            environment: "dev".parse().unwrap(),
+            resource: name(resource),
+            kind,
+            action,
+            properties: vec![],
+        }
+    }
+
+    fn goal(removal: DeletionPolicy, resources: &[&str]) -> Goal {
+        let resource = |text: &&str| Resource {
+            name: name(text),
+            kind: ResourceKind::Database,
+            properties: BTreeMap::new(),
+            depends_on: vec![],
+        };
+        let request = Request {
+            key: "Project/shop".parse().unwrap(),
+            team: "web".parse().unwrap(),
+            expires: None,
+            environment: "dev".parse().unwrap(),
+            deletion_policy: DeletionPolicy::Delete,
+            resources: resources.iter().map(resource).collect(),
+        };
+        Goal {
+            request,
+            deleted: false,
+            removal,
+        }
+    }
+
+    /// What becomes of one entry of a provider's plan.
+    fn done(
+        action: Action,
+        kind: ResourceKind,
+        removal: DeletionPolicy,
+        known: Option<bool>,
+        wanted: bool,
+    ) -> PlannedChange {
+        let known: Vec<KnownResource> = known
+            .into_iter()
+            .map(|retained| KnownResource {
+                name: name("database/x"),
+                kind,
+                retained,
+            })
+            .collect();
+        let goal = goal(removal, if wanted { &["database/x"] } else { &[] });
+        let plan = Plan {
+            changes: vec![planned("database/x", kind, action)],
+        };
+        plan.obeying(&goal, &known).changes.remove(0)
+    }
+
+    #[test]
+    fn what_is_not_asked_for_any_more_goes_as_the_policy_says() {
+        use DeletionPolicy as P;
+        use ResourceKind as K;
+        for (removal, kind, action, snapshot) in [
+            (P::Retain, K::Database, Action::Retain, false),
+            (P::Retain, K::VirtualMachine, Action::Retain, false),
+            (P::Snapshot, K::Database, Action::Delete, true),
+            (P::Snapshot, K::Storage, Action::Delete, false),
+            (P::Delete, K::Database, Action::Delete, false),
+        ] {
+            let change = done(Action::Delete, kind, removal, Some(false), false);
+            assert_eq!(
+                (change.action, change.takes_final_snapshot()),
+                (action, snapshot),
+                "{removal:?} {kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_retained_stays_until_it_is_asked_for_again() {
+        let (kind, delete) = (ResourceKind::Database, DeletionPolicy::Delete);
+        let left = done(Action::Delete, kind, delete, Some(true), false);
+        assert_eq!(left.action, Action::Retain, "a later policy does not reach it");
+        for action in [Action::NoOp, Action::Update] {
+            let back = done(action, kind, delete, Some(true), true);
+            assert_eq!(
+                (back.action, back.takes_back()),
+                (Action::Update, true),
+                "{action:?}"
+            );
+        }
+        assert_eq!(
+            done(Action::NoOp, kind, delete, Some(false), true).action,
+            Action::NoOp
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_never_made_as_if_it_were_new() {
+        let kind = ResourceKind::Database;
+        let change = |known| done(Action::Create, kind, DeletionPolicy::Retain, known, true);
+        assert_eq!(change(None).action, Action::Create);
+        let again = Plan {
+            changes: vec![change(Some(false))],
+        };
+        assert_eq!(again.changes[0].action, Action::Recreate);
+        let signed = Plan {
+            changes: vec![change(None)],
+        };
+        assert!(
+            !again.is_contained_in(&signed),
+            "a sign-off for the first time is none for the second"
+        );
+        assert!(again.is_contained_in(&again));
+    }
+
+    #[test]
+    fn only_what_holds_nothing_can_be_replaced() {
+        let kinds = [
+            ResourceKind::VirtualMachine,
+            ResourceKind::Database,
+            ResourceKind::Storage,
+            ResourceKind::Cluster,
+        ];
+        let changes = kinds
+            .iter()
+            .map(|kind| planned("database/x", *kind, Action::Replace))
+            .collect();
+        let plan = Plan { changes };
+        let refused: Vec<ResourceKind> = plan.refused_replacements().map(|change| change.kind).collect();
+        assert_eq!(refused, kinds[1..]);
     }
 }

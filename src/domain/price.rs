@@ -160,14 +160,16 @@ impl Estimate {
         for change in &plan.changes {
             let Some(found) = monthly.get(&(&change.request, &change.resource)) else {
                 // Gone from the cloud and not asked for any more: it costs nothing.
-                estimate.unknown += usize::from(change.action != Action::NoOp);
+                estimate.unknown += usize::from(!change.action.is_idle());
                 continue;
             };
             let (before, after) = match change.action {
                 Action::Create => (Some(Amount::ZERO), found.after),
                 Action::Delete => (found.before, Some(Amount::ZERO)),
                 Action::NoOp => (found.after, found.after),
-                Action::Update | Action::Replace => (found.before, found.after),
+                // It stays, and goes on costing what it costs.
+                Action::Retain => (found.before, found.before),
+                Action::Recreate | Action::Update | Action::Replace => (found.before, found.after),
             };
             if let (Some(before), Some(after)) = (before, after) {
                 any_known = true;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::change::ChangeKind;
 use super::finding::Finding;
-use super::ids::{CommitId, Digest, EnvironmentName, RequestKey, ResourceName, RunId};
+use super::ids::{CommitId, Digest, EnvironmentName, MergeRequestNumber, RequestKey, ResourceName, RunId};
 use super::landing::HeldBecause;
 use super::merge_request::MergeRequestState;
 use super::plan::{Plan, ResourceKind};
@@ -15,7 +16,6 @@ use super::rules::ProviderKind;
 use super::run::{Run, RunState};
 use super::signoff::Missing;
 use super::step::StepState;
-use super::transition::ChangeKind;
 
 /// Where a merge request stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,13 @@ pub enum Standing {
     Done,
     /// Landed, and something could not be made.
     Failed,
+    /// Landed, and somebody stopped it before it was done.
+    Cancelled,
+    /// Landed, and a newer merge request changed the same requests before it was done.
+    Superseded {
+        /// The merge requests; nothing where the repository was adopted anew.
+        by: BTreeSet<MergeRequestNumber>,
+    },
     /// Closed without a merge.
     Closed,
 }
@@ -65,23 +72,36 @@ impl Standing {
             Self::Provisioning => "Provisioning",
             Self::Done => "Done",
             Self::Failed => "Failed",
+            Self::Cancelled => "Cancelled",
+            Self::Superseded { .. } => "Superseded",
             Self::Closed => "Closed",
         }
     }
 }
 
+/// What follows from the landing of a merge request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Aftermath {
+    /// The newest run of each of its requests.
+    pub runs: Vec<ReportedRun>,
+    /// Its requests whose runs are not made, and why.
+    pub held: Vec<(RequestKey, HeldBecause)>,
+    /// Its requests that were changed again since, and by which merge request; by none where the repository was adopted
+    /// anew.
+    pub superseded: BTreeMap<RequestKey, Option<MergeRequestNumber>>,
+}
+
 /// Where a merge request stands.
 fn standing(
     review: &Review,
-    runs: &[ReportedRun],
-    held: Vec<HeldBecause>,
+    aftermath: &Aftermath,
     target_branch: &str,
     blocked: Option<&HeldBecause>,
 ) -> Standing {
     match (&review.landed, review.facts.state) {
         (Some(Landed::Held { because, .. }), _) => Standing::Held(vec![because.clone()]),
         (Some(Landed::Nothing { .. }), _) => Standing::Nothing,
-        (Some(Landed::Accepted { .. }), _) => landed(review, runs, held),
+        (Some(Landed::Accepted { .. }), _) => landed(review, aftermath),
         (None, MergeRequestState::Closed) => Standing::Closed,
         // Landings are not looked at; or this one is about to be.
         (None, MergeRequestState::Merged) => match blocked {
@@ -93,22 +113,47 @@ fn standing(
     }
 }
 
-fn landed(review: &Review, runs: &[ReportedRun], held: Vec<HeldBecause>) -> Standing {
-    let requests = review
-        .evaluation
-        .iter()
-        .flat_map(|e| &e.changes)
-        .filter(|c| c.request.is_some())
-        .count();
-    let all_over = runs.iter().all(|run| run.state.is_final());
-    if !held.is_empty() && all_over {
-        Standing::Held(held)
-    } else if !all_over || runs.len() + held.len() < requests {
-        Standing::Provisioning
-    } else if runs.iter().all(|run| run.state == RunState::Succeeded) {
-        Standing::Done
-    } else {
+fn landed(review: &Review, aftermath: &Aftermath) -> Standing {
+    let (mut failed, mut cancelled, mut superseded) = (false, false, BTreeSet::new());
+    let mut is_superseded = false;
+    for goal in review.evaluation.iter().flat_map(Evaluation::goals) {
+        let key = &goal.request.key;
+        let run = aftermath
+            .runs
+            .iter()
+            .find(|run| run.request == *key)
+            .map(|run| run.state);
+        let is_held = aftermath.held.iter().any(|(held, _)| held == key);
+        let newer = aftermath.superseded.get(key);
+        match (run, newer) {
+            (Some(RunState::Queued | RunState::Running), _) => return Standing::Provisioning,
+            (Some(RunState::Succeeded), _) => {}
+            (_, Some(by)) => {
+                is_superseded = true;
+                superseded.extend(*by);
+            }
+            (Some(RunState::Failed), None) => failed = true,
+            (Some(RunState::Cancelled), None) => cancelled = true,
+            (None, None) if is_held => {}
+            (None, None) => return Standing::Provisioning,
+        }
+    }
+    if !aftermath.held.is_empty() {
+        Standing::Held(
+            aftermath
+                .held
+                .iter()
+                .map(|(_, because)| because.clone())
+                .collect(),
+        )
+    } else if failed {
         Standing::Failed
+    } else if cancelled {
+        Standing::Cancelled
+    } else if is_superseded {
+        Standing::Superseded { by: superseded }
+    } else {
+        Standing::Done
     }
 }
 
@@ -178,6 +223,10 @@ pub struct ReportedRun {
     pub state: RunState,
     /// Its steps.
     pub steps: Vec<ReportedStep>,
+    /// What is not asked for any more and is kept.
+    pub retained: Vec<ResourceName>,
+    /// What is not asked for any more and was gone already.
+    pub gone: Vec<ResourceName>,
     /// How long it took, in seconds, once it ended.
     pub seconds: Option<i64>,
 }
@@ -196,6 +245,8 @@ impl From<&Run> for ReportedRun {
             environment: run.environment.clone(),
             state: run.state,
             steps: run.steps.iter().map(step).collect(),
+            retained: run.retained.clone(),
+            gone: run.gone.clone(),
             seconds: run
                 .finished_at
                 .map(|at| at.duration_since(run.created_at).as_secs()),
@@ -234,19 +285,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// What is to be shown of a merge request: `runs` are those that follow from it, `held` its requests whose runs
-    /// are not made, `target_branch` the branch that is the desired state, `blocked` why landings are not looked at, if
-    /// they are not. Nothing before it was looked at.
+    /// What is to be shown of a merge request: `target_branch` is the branch that is the desired state, `blocked` why
+    /// landings are not looked at, if they are not. Nothing before it was looked at.
     #[must_use]
     pub fn of(
         review: &Review,
-        runs: Vec<ReportedRun>,
-        held: Vec<HeldBecause>,
+        aftermath: Aftermath,
         target_branch: &str,
         blocked: Option<&HeldBecause>,
     ) -> Option<Self> {
         let head = review.facts.head.clone()?;
-        let standing = standing(review, &runs, held, target_branch, blocked);
+        let standing = standing(review, &aftermath, target_branch, blocked);
         let evaluation = review.evaluation.as_ref();
         // What landed otherwise than it was shown cannot be signed by what was shown.
         let can_be_signed = match &standing {
@@ -274,7 +323,7 @@ impl Report {
                 .unwrap_or_default(),
             base_differs: evaluation.is_some_and(|e| e.base_differs),
             paused: BTreeSet::new(),
-            runs,
+            runs: aftermath.runs,
         })
     }
 
@@ -297,6 +346,11 @@ pub enum CommandAnswer {
     Unknown {
         /// What they wrote behind `/landfall`.
         text: String,
+    },
+    /// There is nothing that could be stopped, or tried again.
+    NothingTo {
+        /// What they asked for, such as `cancel`.
+        command: String,
     },
     /// They may not give commands here.
     NotAllowed {

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Finding, Severity};
+use super::change::{Change, Goal};
+use super::finding::{Code, Finding, Place, Severity, sort};
 use super::ids::{BlobId, CommitId, Digest, EnvironmentName};
 use super::landing::HeldBecause;
 use super::merge_request::{MergeRequest, MergeRequestState};
 use super::plan::Plan;
 use super::price::Monthly;
 use super::report::ReportedChange;
-use super::request::Request;
 use super::rules::Environment;
+use super::shape::list;
 use super::signoff::{Approval, Missing, VersionSeen};
 use super::transition::{Transition, signed_digest};
 
@@ -51,8 +52,8 @@ pub struct Evaluation {
     pub transitions: Vec<Transition>,
     /// The same, for a person.
     pub changes: Vec<ReportedChange>,
-    /// The requests as they would be.
-    pub requests: Vec<Request>,
+    /// What becomes of each request.
+    pub requests: Vec<Change>,
     /// What is to be said about its files.
     pub findings: Vec<Finding>,
     /// Whether the target branch holds other content than was accepted, on a path of the transitions.
@@ -74,6 +75,39 @@ impl Evaluation {
         self.findings
             .iter()
             .any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// What shall become of the requests that change.
+    #[must_use]
+    pub fn goals(&self) -> Vec<Goal> {
+        self.requests.iter().filter_map(Change::goal).collect()
+    }
+
+    /// Takes a plan, or what there is instead of one, and says what in it is never done.
+    pub fn take_planning(&mut self, planning: Planning) {
+        self.planning = planning;
+        let Planning::Ready(plan) = &self.planning else {
+            return;
+        };
+        let refused: Vec<Finding> = plan
+            .refused_replacements()
+            .map(|change| {
+                let path = self.changes.iter().find(|reported| reported.request.as_ref() == Some(&change.request));
+                let fields: Vec<&str> = change.properties.iter().map(|property| property.path.as_str()).collect();
+                Finding::error(
+                    Code::PlanRefused,
+                    Place::start_of(path.map_or("", |reported| &reported.path)),
+                    format!(
+                        "This would REPLACE `{}`, and what it holds would be lost: {} cannot be changed in place.",
+                        change.resource,
+                        list(&fields, "and"),
+                    ),
+                    format!("Put that back, or ask for a second {} and move over to it.", change.kind.words()),
+                )
+            })
+            .collect();
+        self.findings.extend(refused);
+        sort(&mut self.findings);
     }
 
     /// The plan, once it is there.

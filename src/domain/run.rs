@@ -97,8 +97,11 @@ impl RunState {
 pub struct Step {
     /// Its place in the run, from 0.
     pub number: u32,
-    /// What is done: create, update, replace or delete.
+    /// What is done: create, recreate, update, replace or delete.
     pub action: Action,
+    /// Whether a snapshot is taken before it goes.
+    #[serde(default)]
+    pub final_snapshot: bool,
     /// The resource, as the request asks for it; for a deletion, as it was.
     pub resource: Resource,
     /// Steps of the same run that must have succeeded first.
@@ -136,15 +139,21 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// Its steps, in order.
     pub steps: Vec<Step>,
+    /// What is not asked for any more and is kept.
+    #[serde(default)]
+    pub retained: Vec<ResourceName>,
+    /// What is not asked for any more and was gone already.
+    #[serde(default)]
+    pub gone: Vec<ResourceName>,
 }
 
-/// The steps of a plan, in order of dependency: what others need comes first, and goes last. No-ops need none.
+/// The steps of a plan, in order of dependency: what others need comes first, and goes last. What is left as it is needs none.
 #[must_use]
 pub fn steps_of(plan: &Plan, resources: &BTreeMap<ResourceName, Resource>) -> Vec<Step> {
     let mut steps: Vec<Step> = plan
         .changes
         .iter()
-        .filter(|change| change.action != Action::NoOp)
+        .filter(|change| !change.action.is_idle())
         .map(|change| {
             let resource = resources
                 .get(&change.resource)
@@ -158,6 +167,7 @@ pub fn steps_of(plan: &Plan, resources: &BTreeMap<ResourceName, Resource>) -> Ve
             Step {
                 number: 0,
                 action: change.action,
+                final_snapshot: change.takes_final_snapshot(),
                 resource,
                 after: vec![],
                 state: StepState::Pending,
@@ -225,7 +235,12 @@ pub fn advance(steps: &[Step], now: Timestamp, stop: Option<&str>) -> Next {
             }
             StepState::Pending => {
                 if let Some(blocked) = blocked {
-                    next.skip.push((name.clone(), format!("{blocked} was not made")));
+                    let what = if step.action == Action::Delete {
+                        "is still there"
+                    } else {
+                        "was not made"
+                    };
+                    next.skip.push((name.clone(), format!("{blocked} {what}")));
                 } else if step
                     .after
                     .iter()
@@ -253,9 +268,10 @@ pub fn advance(steps: &[Step], now: Timestamp, stop: Option<&str>) -> Next {
         let skipped = steps
             .iter()
             .any(|step| matches!(step.state, StepState::Skipped { .. }));
+        // What was at work when it was stopped may have been broken off, which is no failure of its own.
         next.end = Some(match (failed, skipped) {
-            (true, _) => RunEvent::Fail,
-            (false, true) => RunEvent::Cancel,
+            (true, _) if stop.is_none() => RunEvent::Fail,
+            (true, _) | (_, true) => RunEvent::Cancel,
             (false, false) => RunEvent::Succeed,
         });
     }
@@ -411,6 +427,25 @@ mod tests {
         steps[0].state = waiting;
         let next = advance(&steps, NOW, Some("a newer change landed"));
         assert_eq!((next.start.len(), next.skip.len(), next.end), (0, 1, None));
+    }
+
+    #[test]
+    fn a_stopped_run_whose_work_was_broken_off_is_cancelled_and_not_failed() {
+        let mut steps = steps(Action::Create);
+        steps[0].state = StepState::Failed(Failure::new(FailureClass::Refused, "cancelled"));
+        steps[1].state = StepState::Skipped {
+            reason: "dana cancelled it".into(),
+        };
+        assert_eq!(
+            advance(&steps, NOW, Some("dana cancelled it")).end,
+            Some(RunEvent::Cancel)
+        );
+        assert_eq!(advance(&steps, NOW, None).end, Some(RunEvent::Fail));
+        steps.iter_mut().for_each(|step| step.state = succeeded());
+        assert_eq!(
+            advance(&steps, NOW, Some("dana cancelled it")).end,
+            Some(RunEvent::Succeed)
+        );
     }
 
     #[test]

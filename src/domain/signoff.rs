@@ -362,7 +362,7 @@ fn of_environments<'a>(
     let changes = &evidence.plan.changes;
     let is_planned = |transition: &Transition| match &transition.subject {
         Subject::Request(key) => changes.iter().any(|change| change.request == *key),
-        Subject::Rules => true,
+        Subject::Rules | Subject::NoRequest => true,
     };
     let all_planned = evidence.transitions.iter().all(is_planned);
     rules

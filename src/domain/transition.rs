@@ -13,6 +13,8 @@ use super::rules::Environment;
 pub enum Subject {
     /// A request file.
     Request(RequestKey),
+    /// A file of `requests/` that holds no request: an adopted tree may have such files, and they can only go.
+    NoRequest,
     /// `landfall.yaml`, or a file of `policies/` or `catalog/`.
     Rules,
 }
@@ -32,20 +34,6 @@ pub struct Transition {
     pub from: Option<BlobId>,
     /// What shall stand there; nothing to delete it.
     pub to: Option<BlobId>,
-}
-
-/// What a change does to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ChangeKind {
-    /// It was not there.
-    Create,
-    /// It was there with other content.
-    Update,
-    /// It goes.
-    Delete,
-    /// The same content under another path.
-    Move,
 }
 
 /// The digest that names a sign-off's content: the transitions, sorted, the plan's own digest, and where it goes.

@@ -97,8 +97,11 @@ pub struct Order {
     pub scope: Scope,
     /// The request's generation that asks for it.
     pub generation: Generation,
-    /// Create, update or replace; [`Provider::destroy`] deletes.
+    /// Create, recreate, update or replace; [`Provider::destroy`] deletes.
     pub action: Action,
+    /// Whether a snapshot is taken before it is destroyed.
+    #[serde(default)]
+    pub final_snapshot: bool,
     /// What shall be there.
     pub resource: Resource,
 }
@@ -135,7 +138,7 @@ pub trait Provider: Send + Sync {
     async fn poll(&self, tokens: &[Token]) -> Result<Vec<(Token, Progress)>, Failure>;
     /// Stops an order where it can safely be stopped. Answers how far it is now.
     async fn cancel(&self, token: &Token) -> Result<(), Failure>;
-    /// Destroys a resource. Destroying what is not there succeeds.
+    /// Destroys a resource, after a snapshot where the order asks for one. Destroying what is not there succeeds.
     async fn destroy(&self, order: &Order) -> Progress;
     /// Whether what this provider makes is real. What it makes is said to be simulated otherwise.
     fn is_simulated(&self) -> bool {

@@ -71,13 +71,15 @@ pub(super) fn said(next: &Next) -> Markup {
 fn footer(report: &Report) -> Markup {
     let plan = Markup::new().ours("`/landfall plan` plans anew");
     let retry = Markup::new().ours("`/landfall retry` does what is left");
+    let cancel = Markup::new().ours("`/landfall cancel` stops at the next safe point");
     let help = Markup::new().ours("`/landfall help` lists the commands");
     let sign = report
         .digest
         .as_ref()
         .map(|digest| approve(digest.short()).ours(" signs off what is shown here"));
     let commands: Vec<Markup> = match &report.standing {
-        Standing::Nothing | Standing::Closed | Standing::Done | Standing::Provisioning => vec![help],
+        Standing::Nothing | Standing::Closed | Standing::Done | Standing::Superseded { .. } => vec![help],
+        Standing::Provisioning => vec![cancel, help],
         Standing::Draft | Standing::Refused | Standing::Planning { .. } | Standing::Ready { .. } => {
             vec![plan, help]
         }
@@ -92,7 +94,7 @@ fn footer(report: &Report) -> Markup {
             [Some(plan), sign, Some(help)].into_iter().flatten().collect()
         }
         Standing::Held(_) => [sign, Some(help)].into_iter().flatten().collect(),
-        Standing::Failed => vec![retry, help],
+        Standing::Failed | Standing::Cancelled => vec![retry, help],
     };
     Markup::new()
         .ours("---\n\nIn a comment, on a line of its own: ")

@@ -17,8 +17,25 @@ pub fn help(unknown: Option<&str>, marker: &Marker) -> String {
         .ours("| `/landfall plan` | plans anew, for instance when the cloud could not be reached |\n")
         .ours("| `/landfall approve <digest>` | signs off what that digest names: the comment of the merge request shows it. For admins who neither opened nor pushed to it |\n")
         .ours("| `/landfall retry` | plans again and does what is left, after something failed |\n")
+        .ours("| `/landfall cancel` | stops what landed at the next safe point, and says what exists |\n")
         .ours("| `/landfall help` | shows this list |\n")
         .into_string()
+}
+
+/// The answer to a command that has nothing to act on.
+#[must_use]
+pub fn nothing_to(command: &str, marker: &Marker) -> String {
+    let note = Markup::new().marker(marker).ours("\n");
+    let note = match command {
+        "cancel" => note.ours(
+            "There is nothing to cancel: nothing of this merge request is being provisioned. Before the merge, closing it stops everything.\n",
+        ),
+        "retry" => note.ours(
+            "There is nothing to try again here: nothing failed, it is still at work, or a newer merge request has gone on from it.\n",
+        ),
+        other => note.ours("There is nothing to do for ").code(other, 40).ours(" here.\n"),
+    };
+    note.into_string()
 }
 
 /// The answer to someone who may not give commands here.
@@ -56,7 +73,7 @@ mod tests {
             .split('`')
             .filter(|text| text.starts_with("/landfall"))
             .collect();
-        assert_eq!(commands.len(), 4);
+        assert_eq!(commands.len(), 5);
         for command in commands {
             let command = command.replace("<digest>", &"0a".repeat(16));
             assert!(

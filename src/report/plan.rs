@@ -24,7 +24,9 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
         .iter()
         .filter(|change| change.action != Action::NoOp)
         .collect();
-    section = section.markup(&destructive(&acting, one, detail));
+    section = section
+        .markup(&destructive(&acting, one, detail))
+        .markup(&kept(&acting, one, detail));
 
     let shown = acting.len().min(detail.resources);
     left_out.resources = acting.len() - shown;
@@ -57,7 +59,12 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
             .ours("\n");
         let landed = matches!(
             report.standing,
-            Standing::Provisioning | Standing::Done | Standing::Failed | Standing::Closed
+            Standing::Provisioning
+                | Standing::Done
+                | Standing::Failed
+                | Standing::Cancelled
+                | Standing::Superseded { .. }
+                | Standing::Closed
         );
         let summary = Markup::new()
             .ours("The plan for ")
@@ -82,9 +89,11 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
 pub(super) fn counts(plan: &Plan) -> Markup {
     let parts: Vec<Markup> = [
         (Action::Create, " to create"),
+        (Action::Recreate, " **MISSING** to create again"),
         (Action::Update, " to update"),
         (Action::Replace, " to **REPLACE**"),
         (Action::Delete, " to **DELETE**"),
+        (Action::Retain, " to retain"),
         (Action::NoOp, " unchanged"),
     ]
     .into_iter()
@@ -122,7 +131,10 @@ fn destructive(acting: &[&PlannedChange], one: bool, detail: Detail) -> Markup {
             .ours(match (change.action, change.kind.is_stateful()) {
                 (Action::Replace, true) => ": it is destroyed and made anew, and it holds data.\n",
                 (Action::Replace, false) => ": it is destroyed and made anew.\n",
-                (_, true) => ": it holds data.\n",
+                (_, true) if change.takes_final_snapshot() => {
+                    ": it holds data; a snapshot is taken first, and stays.\n"
+                }
+                (_, true) => ": it holds data, and no snapshot is taken.\n",
                 (_, false) => ".\n",
             });
     }
@@ -132,6 +144,28 @@ fn destructive(acting: &[&PlannedChange], one: bool, detail: Detail) -> Markup {
             .ours("- ⚠️ and ")
             .number(more)
             .ours(" more that would be destroyed.\n");
+    }
+    list.ours("\n")
+}
+
+/// What is not asked for any more and is kept, and what is taken back: neither is seen in what changes.
+fn kept(acting: &[&PlannedChange], one: bool, detail: Detail) -> Markup {
+    let kept = |change: &&&PlannedChange| change.action == Action::Retain || change.takes_back();
+    let kept: Vec<&&PlannedChange> = acting.iter().filter(kept).collect();
+    if kept.is_empty() {
+        return Markup::new();
+    }
+    let mut list = Markup::new();
+    for change in kept.iter().take(detail.destructive) {
+        list = list.ours("- 📌 ").markup(&subject(change, one)).ours(if change.takes_back() {
+            " was retained and is taken back.\n"
+        } else {
+            " is retained (`deletionPolicy`): it stays as it is, is listed, goes on costing, and is changed by nothing any more.\n"
+        });
+    }
+    let more = kept.len().saturating_sub(detail.destructive);
+    if more > 0 {
+        list = list.ours("- 📌 and ").number(more).ours(" more that stay.\n");
     }
     list.ours("\n")
 }

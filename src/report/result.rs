@@ -1,6 +1,6 @@
 //! The end of some runs, as a new note: an edit notifies nobody.
 
-use crate::domain::ids::RunId;
+use crate::domain::ids::{ResourceName, RunId};
 use crate::domain::plan::Action;
 use crate::domain::report::{Report, ReportedRun, ReportedStep};
 use crate::domain::run::RunState;
@@ -43,11 +43,15 @@ fn at_detail(
 
     let note = if all(RunState::Succeeded) {
         note.ours("### ✅ Done: ")
-            .count(total, "resource", "resources")
+            .markup(&done_with(told, total))
             .markup(&simulated_word(report))
             .ours("\n\n")
             .markup(&author)
-            .ours(", what you asked for is there")
+            .ours(if makes_something(told) {
+                ", what you asked for is there"
+            } else {
+                ", it is done as you asked"
+            })
             .markup(&took(told))
             .ours(".\n\n")
     } else if told.iter().any(|run| run.state == RunState::Failed) {
@@ -71,7 +75,7 @@ fn at_detail(
             .markup(&simulated_word(report))
             .ours("\n\n")
             .markup(&author)
-            .ours(", it was stopped before its end, as happens when a newer change of the same request lands. What was made stays; the newer change goes on from there.\n\n")
+            .ours(", it was stopped before its end, since somebody cancelled it or a newer change of the same request landed. What was made stays, and is listed here; `/landfall retry` or the newer change goes on from there.\n\n")
     } else {
         note.ours("### ⚠️ Not ended\n\n")
             .markup(&author)
@@ -79,7 +83,10 @@ fn at_detail(
     };
 
     let made = outputs(told, detail, &mut left_out);
-    let note = note.markup(&simulated(report)).markup(&made);
+    let note = note
+        .markup(&simulated(report))
+        .markup(&made)
+        .markup(&stays(told, detail));
     let note = if all(RunState::Succeeded) {
         note
     } else {
@@ -87,6 +94,62 @@ fn at_detail(
     };
     let files = changes(report, detail, context, &mut left_out);
     note.markup(&files).markup(&left_out.sentence())
+}
+
+/// "2 resources, 1 retained".
+fn done_with(told: &[&ReportedRun], total: usize) -> Markup {
+    let retained: usize = told.iter().map(|run| run.retained.len()).sum();
+    let retained_too = Markup::new().number(retained).ours(" retained");
+    match (total, retained) {
+        (0, 0) => Markup::new().ours("no resource had to change"),
+        (0, _) => retained_too,
+        (_, 0) => Markup::new().count(total, "resource", "resources"),
+        (_, _) => Markup::new()
+            .count(total, "resource", "resources")
+            .ours(", ")
+            .markup(&retained_too),
+    }
+}
+
+/// Whether anything is there afterwards that was asked for.
+fn makes_something(told: &[&ReportedRun]) -> bool {
+    told.iter()
+        .flat_map(|run| &run.steps)
+        .any(|step| step.action != Action::Delete)
+}
+
+/// What is not asked for any more and is there nevertheless, and what was gone already.
+fn stays(told: &[&ReportedRun], detail: Detail) -> Markup {
+    let line = |run: &ReportedRun, resource: &ResourceName, words: &'static str| {
+        Markup::new()
+            .ours("- 📌 ")
+            .code(resource.as_str(), 120)
+            .ours(" of ")
+            .code(&run.request.to_string(), 100)
+            .ours(" in ")
+            .code(run.environment.as_str(), 60)
+            .ours(words)
+    };
+    let lines = told.iter().flat_map(|run| {
+        let retained = run.retained.iter().map(|resource| {
+            line(
+                run,
+                resource,
+                " is retained: it goes on costing, and a request of the same kind and name takes it back.\n",
+            )
+        });
+        let gone = run
+            .gone
+            .iter()
+            .map(|resource| line(run, resource, " was gone already.\n"));
+        retained.chain(gone)
+    });
+    let lines: Vec<Markup> = lines.take(detail.steps).collect();
+    if lines.is_empty() {
+        Markup::new()
+    } else {
+        Markup::joined(&lines, "").ours("\n")
+    }
 }
 
 fn simulated_word(report: &Report) -> Markup {
@@ -170,8 +233,7 @@ mod tests {
 
     #[test]
     fn the_end_is_told_to_the_author() {
-        let mut stopped = samples::failed();
-        stopped.runs[0].state = RunState::Cancelled;
+        let stopped = samples::cancelled();
         for (name, report, heading) in [
             ("done", samples::done(), "### ✅ Done: 3 resources (simulated)"),
             (
@@ -191,6 +253,21 @@ mod tests {
             assert!(note.contains("vm-0001"), "what exists is named: {note}");
             insta::assert_snapshot!(format!("result_{name}"), note);
         }
+    }
+
+    #[test]
+    fn the_end_of_a_deletion_says_what_stays() {
+        let note = told(&samples::deleted());
+        for words in [
+            "2 resources, 1 retained",
+            "db-0002-final",
+            "is retained",
+            "was gone already",
+        ] {
+            assert!(note.contains(words), "{words} is missing: {note}");
+        }
+        assert!(!note.contains("is there"), "{note}");
+        insta::assert_snapshot!("result_deleted", note);
     }
 
     #[test]

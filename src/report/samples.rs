@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::json;
 
+use crate::domain::change::ChangeKind;
 use crate::domain::finding::{Code, Finding, Place, Severity};
 use crate::domain::ids::{
     CommitId, Digest, EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId,
@@ -17,7 +18,11 @@ use crate::domain::rules::ProviderKind;
 use crate::domain::run::RunState;
 use crate::domain::signoff::{Discount, Missing};
 use crate::domain::step::{Failure, FailureClass, StepState};
-use crate::domain::transition::ChangeKind;
+
+mod ends;
+
+use ends::with_deletion;
+pub(super) use ends::{cancelled, deleted};
 
 pub(super) use super::reader::{HOSTILE, assert_only_ours, read};
 use super::{Context, Limits, Marker};
@@ -259,6 +264,8 @@ fn with_run(standing: Standing, state: RunState, seconds: Option<i64>, steps: Ve
             environment: development(),
             state,
             steps,
+            retained: vec![],
+            gone: vec![],
             seconds,
         }],
         ..with_plan(standing)
@@ -418,11 +425,23 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
         ("done", done()),
         ("done_without_runs", with(Standing::Done)),
         ("failed", failed()),
+        (
+            "waiting_for_a_deletion",
+            with_deletion(Standing::Waiting(vec![approvals(0, 1, false)])),
+        ),
+        ("done_with_a_deletion", deleted()),
+        ("cancelled", cancelled()),
+        (
+            "superseded",
+            with_plan(Standing::Superseded {
+                by: [MergeRequestNumber(12)].into(),
+            }),
+        ),
         ("closed", with(Standing::Closed)),
     ];
     let seen: std::collections::BTreeSet<usize> =
         all.iter().map(|(_, report)| number(&report.standing)).collect();
-    assert_eq!(seen.len(), 11, "a standing has no sample");
+    assert_eq!(seen.len(), 13, "a standing has no sample");
     all
 }
 
@@ -440,6 +459,8 @@ fn number(standing: &Standing) -> usize {
         Standing::Done => 8,
         Standing::Failed => 9,
         Standing::Closed => 10,
+        Standing::Superseded { .. } => 11,
+        Standing::Cancelled => 12,
     }
 }
 

@@ -90,6 +90,11 @@ pub fn status(report: &Report, limits: Limits) -> Status {
                 None => format!("{word}{simulated}: {done} of {total} steps done"),
             },
         ),
+        Standing::Cancelled => (StatusState::Failed, format!("{word}: `/landfall retry` goes on")),
+        Standing::Superseded { .. } => (
+            StatusState::Pending,
+            format!("{word}: a newer change goes on from here"),
+        ),
         Standing::Closed => (StatusState::Pending, format!("{word} without a merge")),
     };
     Status {

@@ -1,12 +1,13 @@
 //! The parts of a comment: findings, changes, steps. Each is shown as far as the forge's limit lets it, and tells what
 //! it left out.
 
+use crate::domain::change::ChangeKind;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::plan::{Action, PlannedValue};
 use crate::domain::report::{Report, ReportedRun, ReportedStep};
 use crate::domain::run::RunState;
 use crate::domain::step::StepState;
-use crate::domain::transition::ChangeKind;
+use crate::domain::tree::{Role, role};
 
 use super::Context;
 use super::escape::Markup;
@@ -235,7 +236,8 @@ pub(super) fn changes(
     for change in report.changes.iter().take(detail.changes) {
         let request = match &change.request {
             Some(key) => Markup::new().code(&key.to_string(), 100),
-            None => Markup::new().ours("the rules"),
+            None if role(&change.path) == Role::Rules => Markup::new().ours("the rules"),
+            None => Markup::new().ours("no request"),
         };
         let environment = match &change.environment {
             Some(name) => Markup::new().code(name.as_str(), 60),
@@ -374,9 +376,11 @@ fn attempt_suffix(markup: Markup, attempt: u32) -> Markup {
 pub(super) fn action_word(action: Action) -> &'static str {
     match action {
         Action::Create => "create",
+        Action::Recreate => "create, since it is **MISSING**",
         Action::Update => "update",
         Action::Replace => "**REPLACE**",
         Action::Delete => "**DELETE**",
+        Action::Retain => "retain",
         Action::NoOp => "nothing",
     }
 }

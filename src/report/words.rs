@@ -41,6 +41,8 @@ pub(super) fn sign(standing: &Standing) -> &'static str {
         Standing::Ready { .. } | Standing::Done => "✅ ",
         Standing::Held(_) => "⛔ ",
         Standing::Provisioning => "🚧 ",
+        Standing::Cancelled => "⏹️ ",
+        Standing::Superseded { .. } => "⏭️ ",
         Standing::Closed => "🚫 ",
     }
 }
@@ -111,6 +113,23 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
             "Nothing to do: everything is there, and a comment of its own says what was made and how to reach it.",
         )),
         Standing::Failed => failed(&report.runs.iter().collect::<Vec<_>>()),
+        Standing::Cancelled => Next::only(Markup::new().ours(
+            "It was cancelled: what is done below exists, and the rest was not begun or was broken off. A comment `/landfall retry` goes on; a merge request that reverts this one deletes what exists, under its deletion policy.",
+        )),
+        Standing::Superseded { by } => {
+            let others: Vec<Markup> = by.iter().take(LISTED).map(|number| Markup::new().code(&format!("!{number}"), 20)).collect();
+            let whom = if others.is_empty() {
+                Markup::new().ours("the repository was adopted anew")
+            } else {
+                Markup::joined(&others, ", ").ours(" changed the same requests")
+            };
+            Next::only(
+                Markup::new()
+                    .ours("Nothing to do: before this was done, ")
+                    .markup(&whom)
+                    .ours(", and what is desired goes on from there."),
+            )
+        }
         Standing::Closed => Next::only(Markup::new().ours(
             "It was closed without a merge: nothing was provisioned. Reopen it to go on.",
         )),
@@ -261,6 +280,11 @@ fn few(because: &HeldBecause) -> HeldBecause {
         HeldBecause::NotRecognised => HeldBecause::NotRecognised,
         HeldBecause::NotAdopted => HeldBecause::NotAdopted,
         HeldBecause::Refused => HeldBecause::Refused,
+        HeldBecause::Observed => HeldBecause::Observed,
+        HeldBecause::Cancelled { by } => HeldBecause::Cancelled { by: by.clone() },
+        HeldBecause::Clashes { paths } => HeldBecause::Clashes {
+            paths: shorten(paths),
+        },
         HeldBecause::NotSignedOff { missing } => HeldBecause::NotSignedOff {
             missing: shorten(missing),
         },
@@ -341,9 +365,11 @@ pub(super) fn first_failure<'a>(
 pub(super) fn past(action: Action) -> &'static str {
     match action {
         Action::Create => "created",
+        Action::Recreate => "created again",
         Action::Update => "updated",
         Action::Replace => "replaced",
         Action::Delete => "deleted",
+        Action::Retain => "retained",
         Action::NoOp => "left as it is",
     }
 }

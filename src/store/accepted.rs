@@ -1,13 +1,14 @@
 //! The desired state: what last landed with a sign-off, and what landed without one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
-use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber, RepositoryId, RequestKey};
-use crate::domain::key::{Key, ReportSubject, Share};
+use crate::domain::change::Change;
+use crate::domain::ids::{BlobId, CommitId, EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey};
+use crate::domain::key::{Key, ReportSubject};
 use crate::domain::landing::{Accepted, HeldBecause, Landed};
 use crate::domain::plan::Plan;
 use crate::domain::request::Request;
@@ -38,6 +39,8 @@ pub struct AcceptedFiles {
     pub files: BTreeMap<String, AcceptedFile>,
     /// `landfall.yaml` and its content; nothing if it was never accepted or can no longer be read.
     pub rules: Option<(BlobId, Rules)>,
+    /// Where the resources of requests are, those of requests that are accepted no more too.
+    pub places: BTreeMap<RequestKey, BTreeSet<EnvironmentName>>,
 }
 
 impl AcceptedFiles {
@@ -48,6 +51,30 @@ impl AcceptedFiles {
             .values()
             .filter_map(|file| file.request.as_ref())
             .find(|request| request.key == *key)
+    }
+
+    /// The files that hold a request of a key: more than one where an adopted tree had them so.
+    pub fn paths_of<'a>(&'a self, key: &'a RequestKey) -> impl Iterator<Item = &'a str> {
+        let holds = |file: &AcceptedFile| file.request.as_ref().is_some_and(|request| request.key == *key);
+        self.files
+            .iter()
+            .filter(move |(_, file)| holds(file))
+            .map(|(path, _)| path.as_str())
+    }
+
+    /// The environments that requests or resources are in.
+    #[must_use]
+    pub fn environments_in_use(&self) -> BTreeSet<EnvironmentName> {
+        let of_requests = self
+            .files
+            .values()
+            .filter_map(|file| Some(file.request.as_ref()?.environment.clone()));
+        self.places
+            .values()
+            .flatten()
+            .cloned()
+            .chain(of_requests)
+            .collect()
     }
 
     /// Path → blob.
@@ -116,6 +143,16 @@ impl Store {
             let request = request.map(|text| from_json("request", &text)).transpose()?;
             accepted.files.insert(path, AcceptedFile { blob, request });
         }
+        let places: Vec<(String, String)> =
+            sqlx::query_as("SELECT DISTINCT request, environment FROM resources WHERE repository = ?1")
+                .bind(repository.as_str())
+                .fetch_all(self.readers())
+                .await?;
+        for (request, environment) in places {
+            let request = parse("request key", &request)?;
+            let environments: &mut BTreeSet<_> = accepted.places.entry(request).or_default();
+            environments.insert(parse("environment", &environment)?);
+        }
         if let Some(file) = accepted.files.get(RULES_PATH) {
             let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM blobs WHERE id = ?1")
                 .bind(file.blob.as_str())
@@ -157,23 +194,10 @@ impl Store {
                 }
                 for transition in &evaluation.transitions {
                     put_transition(connection, &id, transition, &evaluation, sign_off).await?;
-                    if let Subject::Request(key) = &transition.subject {
-                        requests::put(connection, &id, key, &evaluation, &signed_off, number).await?;
-                        let team = evaluation
-                            .requests
-                            .iter()
-                            .find(|r| r.key == *key)
-                            .map(|r| &r.team);
-                        let touch = Touch::fact(Key::Request {
-                            repository: id.clone(),
-                            request: key.clone(),
-                        });
-                        let touch = match team {
-                            Some(team) => touch.share(Share::of_team(&id, team)),
-                            None => touch,
-                        };
-                        keys::touch(connection, &touch, now).await?;
-                    }
+                }
+                let plan = evaluation.plan().cloned().unwrap_or_default();
+                for goal in evaluation.goals() {
+                    requests::put(connection, &id, &goal, &plan, &signed_off, number, now).await?;
                 }
                 let record = Record::Accepted {
                     merge_request: number,
@@ -188,9 +212,19 @@ impl Store {
                 }
                 let landed = Some(review::Landed::Accepted { commit });
                 reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
-                let rules = evaluation.transitions.iter().any(|t| t.subject == Subject::Rules);
-                let paths: Vec<String> = evaluation.transitions.iter().map(|t| t.path.clone()).collect();
-                touch_open_reviews(connection, &id, &paths, rules, Some(number), now).await
+                let news = News {
+                    rules: evaluation.transitions.iter().any(|t| t.subject == Subject::Rules),
+                    paths: evaluation.transitions.iter().map(|t| t.path.clone()).collect(),
+                    requests: evaluation
+                        .requests
+                        .iter()
+                        .map(|change| change.key().clone())
+                        .collect(),
+                };
+                if news.rules {
+                    requests::touch_waiting(connection, &id, now).await?;
+                }
+                touch_open_reviews(connection, &id, &news, Some(number), now).await
             })
         })
         .await
@@ -236,7 +270,8 @@ impl Store {
                 audit::append(connection, &id, &record, now).await?;
                 let merged_at = review.as_ref().and_then(|review| review.facts.merged_at);
                 repositories::examine(connection, &id, &examined, merged_at).await?;
-                touch_open_reviews(connection, &id, &paths, false, merge_request, now).await?;
+                let news = News { paths: paths.into_iter().collect(), ..News::default() };
+                touch_open_reviews(connection, &id, &news, merge_request, now).await?;
                 match review {
                     Some(review) => {
                         let landed = Some(review::Landed::Held { commit, because });
@@ -433,8 +468,12 @@ async fn put_transition(
         return Ok(());
     };
     let request = match &transition.subject {
-        Subject::Request(key) => evaluation.requests.iter().find(|request| request.key == *key),
-        Subject::Rules => None,
+        Subject::Request(key) => evaluation
+            .requests
+            .iter()
+            .filter(|change| change.key() == key)
+            .find_map(Change::after),
+        Subject::Rules | Subject::NoRequest => None,
     };
     put_file(
         connection,
@@ -447,14 +486,37 @@ async fn put_transition(
     .await
 }
 
-/// What lands changes what open merge requests are compared with: those that share a path, and all of them when the
-/// rules changed.
-async fn touch_open_reviews(
+/// What is new for open merge requests.
+#[derive(Debug, Default)]
+pub(in crate::store) struct News {
+    /// The rules changed: all of them are concerned.
+    pub(in crate::store) rules: bool,
+    /// Paths that changed.
+    pub(in crate::store) paths: BTreeSet<String>,
+    /// Requests that changed.
+    pub(in crate::store) requests: BTreeSet<RequestKey>,
+}
+
+impl News {
+    fn concerns(&self, evaluation: &Evaluation) -> bool {
+        self.rules
+            || evaluation
+                .transitions
+                .iter()
+                .any(|theirs| self.paths.contains(&theirs.path))
+            || evaluation
+                .requests
+                .iter()
+                .any(|theirs| self.requests.contains(theirs.key()))
+    }
+}
+
+/// Looks again at the open merge requests that some news concern.
+pub(in crate::store) async fn touch_open_reviews(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
-    paths: &[String],
-    rules: bool,
-    landed_by: Option<MergeRequestNumber>,
+    news: &News,
+    brought_by: Option<MergeRequestNumber>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let rows: Vec<String> =
@@ -464,13 +526,11 @@ async fn touch_open_reviews(
             .await?;
     for text in rows {
         let review: Review = from_json("review", &text)?;
-        let shares = review.evaluation.as_ref().is_none_or(|evaluation| {
-            evaluation
-                .transitions
-                .iter()
-                .any(|theirs| paths.contains(&theirs.path))
-        });
-        if Some(review.facts.number) != landed_by && (rules || shares) {
+        let concerned = review
+            .evaluation
+            .as_ref()
+            .is_none_or(|evaluation| news.concerns(evaluation));
+        if Some(review.facts.number) != brought_by && concerned {
             let key = Key::Review {
                 repository: repository.clone(),
                 merge_request: review.facts.number,

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::{Digest, MergeRequestNumber, RepositoryId};
 use crate::domain::key::Key;
+use crate::store::commands;
 use crate::store::keys::{self, Touch};
 use crate::store::reviews::{self, Push};
 use crate::store::values::to_micros;
@@ -73,7 +74,7 @@ impl Store {
                     reviews::put_push(connection, &repository, push, now).await?;
                 }
                 if let Some(number) = delivery.note_on {
-                    reviews::put_notes_due(connection, &repository, number).await?;
+                    commands::put_notes_due(connection, &repository, number).await?;
                 }
                 for key in delivery.keys {
                     let touch = match key {

@@ -12,6 +12,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/sqlite/0002_deliveries.sql"),
     ),
     (3, "state", include_str!("../../migrations/sqlite/0003_state.sql")),
+    (
+        4,
+        "update and delete",
+        include_str!("../../migrations/sqlite/0004_update_and_delete.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 
 mod accepted;
 mod audit;
+mod commands;
 mod deliveries;
 mod error;
 mod keys;
@@ -30,13 +31,14 @@ mod values;
 mod writer;
 
 pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Holding};
+pub use commands::{ObeyedNote, ReadNotes};
 pub use deliveries::{DeliveryRecord, Recorded};
 pub use error::StoreError;
 pub use keys::{Cause, DeadKey, Finished, Lease, PendingKey, Touch};
 pub use reports::OwnNote;
 pub use repositories::{Examined, RepositoryState};
 pub use requests::Desired;
-pub use reviews::{ObeyedNote, Push, ReadNotes};
+pub use reviews::Push;
 pub use runs::WaitingStep;
 
 use writer::{Work, Writer};

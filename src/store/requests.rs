@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
+use crate::domain::change::Goal;
 use crate::domain::ids::{Digest, Generation, MergeRequestNumber, RepositoryId, RequestKey};
+use crate::domain::key::{Key, Share};
 use crate::domain::landing::HeldBecause;
 use crate::domain::plan::Plan;
-use crate::domain::request::Request;
-use crate::domain::review::Evaluation;
 use crate::domain::signoff::SignedOff;
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_json, parse, to_integer, to_json};
@@ -21,10 +21,8 @@ use crate::store::{Lease, Store, StoreError, audit, reviews};
 pub struct Desired {
     /// Which generation.
     pub generation: Generation,
-    /// The request, as it was last accepted.
-    pub request: Request,
-    /// Whether it is accepted no more.
-    pub deleted: bool,
+    /// What shall become of the request.
+    pub goal: Goal,
     /// The digest of the sign-off; nothing where it was adopted by hand.
     pub sign_off: Option<Digest>,
     /// What was signed for it.
@@ -41,6 +39,8 @@ pub struct Desired {
     pub running: bool,
     /// Whether a person asked for another run.
     pub retry: bool,
+    /// Who stopped it, by their name on the forge.
+    pub cancelled: Option<String>,
 }
 
 impl Desired {
@@ -48,7 +48,7 @@ impl Desired {
     #[must_use]
     pub fn wants_run(&self) -> bool {
         let first = self.runs == 0 && self.held.is_none();
-        self.sign_off.is_some() && !self.running && (first || self.retry)
+        self.cancelled.is_none() && self.sign_off.is_some() && !self.running && (first || self.retry)
     }
 }
 
@@ -56,6 +56,7 @@ type DesiredRow = (
     i64,
     String,
     bool,
+    String,
     Option<String>,
     String,
     Option<i64>,
@@ -64,6 +65,7 @@ type DesiredRow = (
     bool,
     i64,
     i64,
+    Option<String>,
 );
 
 impl Store {
@@ -77,11 +79,12 @@ impl Store {
         request: &RequestKey,
     ) -> Result<Option<Desired>, StoreError> {
         let row: Option<DesiredRow> = sqlx::query_as(
-            "SELECT generation, content, deleted, sign_off, signed_plan, merge_request, pending, held, retry,
+            "SELECT generation, content, deleted, removal, sign_off, signed_plan, merge_request, pending, held, retry,
                (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
                 AND runs.request = requests.request AND runs.generation = requests.generation),
                (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
-                AND runs.request = requests.request AND runs.finished_at IS NULL)
+                AND runs.request = requests.request AND runs.finished_at IS NULL),
+               cancelled
              FROM requests WHERE repository = ?1 AND request = ?2",
         )
         .bind(repository.as_str())
@@ -92,6 +95,7 @@ impl Store {
             generation,
             content,
             deleted,
+            removal,
             sign_off,
             plan,
             merge_request,
@@ -100,14 +104,18 @@ impl Store {
             retry,
             runs,
             running,
+            cancelled,
         )) = row
         else {
             return Ok(None);
         };
         Ok(Some(Desired {
             generation: Generation(from_integer(generation)?),
-            request: from_json("request", &content)?,
-            deleted,
+            goal: Goal {
+                request: from_json("request", &content)?,
+                deleted,
+                removal: from_json("deletion policy", &removal)?,
+            },
             sign_off: sign_off.map(|text| parse("digest", &text)).transpose()?,
             signed_plan: from_json("plan", &plan)?,
             merge_request: merge_request
@@ -118,7 +126,48 @@ impl Store {
             runs: from_integer(runs)?,
             running: running > 0,
             retry,
+            cancelled,
         }))
+    }
+
+    /// Whether a run of a merge request's requests is to be made or is at work, so that it can be stopped.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn can_cancel(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+    ) -> Result<bool, StoreError> {
+        self.any_request(repository, number, IN_FLIGHT).await
+    }
+
+    /// Whether a merge request's requests have something that can be tried again.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn can_retry(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+    ) -> Result<bool, StoreError> {
+        self.any_request(repository, number, RETRYABLE).await
+    }
+
+    async fn any_request(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+        condition: &'static str,
+    ) -> Result<bool, StoreError> {
+        let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT COUNT(*) FROM requests WHERE repository = ?1 AND merge_request = ?2 AND {condition}"
+        )))
+        .bind(repository.as_str())
+        .bind(to_integer(number.0)?)
+        .fetch_one(self.readers())
+        .await?;
+        Ok(count > 0)
     }
 
     /// Why the requests of a merge request that landed are held, if they are.
@@ -140,6 +189,37 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|(request, held)| Ok((parse("request key", &request)?, from_json("reason", &held)?)))
+            .collect()
+    }
+
+    /// Which of these requests were changed again since, and by which merge request; by none where the repository was
+    /// adopted anew.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn superseded_requests(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+        requests: &[&RequestKey],
+    ) -> Result<BTreeMap<RequestKey, Option<MergeRequestNumber>>, StoreError> {
+        let keys: Vec<String> = requests.iter().map(ToString::to_string).collect();
+        let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
+            "SELECT request, merge_request FROM requests
+             WHERE repository = ?1 AND request IN (SELECT value FROM json_each(?2)) AND merge_request IS NOT ?3",
+        )
+        .bind(repository.as_str())
+        .bind(to_json("request keys", &keys)?)
+        .bind(to_integer(number.0)?)
+        .fetch_all(self.readers())
+        .await?;
+        rows.into_iter()
+            .map(|(request, by)| {
+                let by = by
+                    .map(|number| from_integer(number).map(MergeRequestNumber))
+                    .transpose()?;
+                Ok((parse("request key", &request)?, by))
+            })
             .collect()
     }
 
@@ -226,40 +306,144 @@ impl Store {
     }
 }
 
-/// Writes the next generation of a request; for use inside other intents.
+/// Of a row of `requests`: its run is to be made or is at work.
+const IN_FLIGHT: &str = "sign_off IS NOT NULL AND cancelled IS NULL AND (
+    EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository AND runs.request = requests.request
+            AND runs.finished_at IS NULL)
+    OR (held IS NULL AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository
+            AND runs.request = requests.request AND runs.generation = requests.generation)))";
+
+/// Of a row of `requests`: no run of it is at work or has succeeded.
+const RETRYABLE: &str = "sign_off IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM runs WHERE runs.repository = requests.repository AND runs.request = requests.request
+    AND runs.generation = requests.generation AND (runs.finished_at IS NULL OR runs.state = '\"succeeded\"'))";
+
+/// Stops the requests of a merge request, or tries them again, and touches what follows; for use inside other intents.
+pub(in crate::store) async fn steer(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    number: MergeRequestNumber,
+    cancelled_by: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (change, condition) = match cancelled_by {
+        Some(_) => ("cancelled = ?3, retry = 0", IN_FLIGHT),
+        None => ("cancelled = ?3, retry = 1", RETRYABLE),
+    };
+    let requests: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+        "UPDATE requests SET {change} WHERE repository = ?1 AND merge_request = ?2 AND {condition} RETURNING request"
+    )))
+    .bind(repository.as_str())
+    .bind(to_integer(number.0)?)
+    .bind(cancelled_by)
+    .fetch_all(&mut *connection)
+    .await?;
+    for request in requests {
+        let request: RequestKey = parse("request key", &request)?;
+        touch_runs(connection, repository, &request, now).await?;
+        let key = Key::Request {
+            repository: repository.clone(),
+            request,
+        };
+        keys::touch(connection, &Touch::fact(key), now).await?;
+    }
+    Ok(())
+}
+
+/// Looks again at the requests whose runs are not made yet: other rules may let them go on.
+pub(in crate::store) async fn touch_waiting(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let requests: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+        "SELECT request FROM requests WHERE repository = ?1 AND {IN_FLIGHT}"
+    )))
+    .bind(repository.as_str())
+    .fetch_all(&mut *connection)
+    .await?;
+    for request in requests {
+        let key = Key::Request {
+            repository: repository.clone(),
+            request: parse("request key", &request)?,
+        };
+        keys::touch(connection, &Touch::fact(key), now).await?;
+    }
+    Ok(())
+}
+
+/// Looks again at the runs of a request that are not over.
+async fn touch_runs(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    request: &RequestKey,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let runs: Vec<String> = sqlx::query_scalar(
+        "SELECT id FROM runs WHERE repository = ?1 AND request = ?2 AND finished_at IS NULL",
+    )
+    .bind(repository.as_str())
+    .bind(request.to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    for run in runs {
+        keys::touch(connection, &Touch::fact(Key::Run(parse("run id", &run)?)), now).await?;
+    }
+    Ok(())
+}
+
+/// Writes the next generation of a request, which supersedes the one before; for use inside other intents.
 pub(in crate::store) async fn put(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
-    key: &RequestKey,
-    evaluation: &Evaluation,
+    goal: &Goal,
+    signed_plan: &Plan,
     signed_off: &SignedOff,
     number: MergeRequestNumber,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
-    let request = evaluation
-        .requests
-        .iter()
-        .find(|request| request.key == *key)
-        .map(|request| to_json("request", request))
-        .transpose()?;
-    let plan = evaluation
-        .plan()
-        .map(|plan| plan.of_request(key))
-        .unwrap_or_default();
+    let key = &goal.request.key;
+    let superseded: Option<Option<i64>> =
+        sqlx::query_scalar("SELECT merge_request FROM requests WHERE repository = ?1 AND request = ?2")
+            .bind(repository.as_str())
+            .bind(key.to_string())
+            .fetch_optional(&mut *connection)
+            .await?;
     sqlx::query(
-        "INSERT INTO requests (repository, request, generation, content, sign_off, signed_plan, merge_request)
-         VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)
+        "INSERT INTO requests (repository, request, generation, content, deleted, removal, sign_off, signed_plan, merge_request)
+         VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (repository, request) DO UPDATE SET
-           generation = requests.generation + 1, content = COALESCE(?3, requests.content), deleted = ?3 IS NULL, sign_off = excluded.sign_off,
-           signed_plan = excluded.signed_plan, merge_request = excluded.merge_request,
-           pending = '{}', held = NULL, retry = 0",
+           generation = requests.generation + 1, content = excluded.content, deleted = excluded.deleted,
+           removal = excluded.removal, sign_off = excluded.sign_off, signed_plan = excluded.signed_plan,
+           merge_request = excluded.merge_request, pending = '{}', held = NULL, retry = 0,
+           cancelled = NULL",
     )
     .bind(repository.as_str())
     .bind(key.to_string())
-    .bind(request)
+    .bind(to_json("request", &goal.request)?)
+    .bind(goal.deleted)
+    .bind(to_json("deletion policy", &goal.removal)?)
     .bind(signed_off.digest().as_str())
-    .bind(to_json("plan", &plan)?)
+    .bind(to_json("plan", &signed_plan.of_request(key))?)
     .bind(to_integer(number.0)?)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    let touch = Touch::fact(Key::Request {
+        repository: repository.clone(),
+        request: key.clone(),
+    });
+    let touch = touch.share(Share::of_team(repository, &goal.request.team));
+    keys::touch(connection, &touch, now).await?;
+    // A run of the older generation stops at its next safe point, and its merge request says so.
+    touch_runs(connection, repository, key, now).await?;
+    if let Some(Some(before)) = superseded {
+        let before = MergeRequestNumber(from_integer(before)?);
+        keys::touch(
+            connection,
+            &Touch::fact(reviews::report_key(repository, before)),
+            now,
+        )
+        .await?;
+    }
     Ok(())
 }

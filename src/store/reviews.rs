@@ -7,12 +7,11 @@ use crate::domain::audit::Record;
 use crate::domain::finding::Severity;
 use std::collections::BTreeSet;
 
-use crate::domain::ids::{CommitId, MergeRequestNumber, NoteId, RepositoryId, UserId};
+use crate::domain::ids::{CommitId, MergeRequestNumber, RepositoryId, RequestKey, UserId};
 use crate::domain::key::{Key, ReportSubject};
 use crate::domain::merge_request::{MergeRequestState, User};
-use crate::domain::report::CommandAnswer;
 use crate::domain::review::{Landed, Review, Shown};
-use crate::domain::signoff::Approval;
+use crate::store::accepted::{News, touch_open_reviews};
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_json, from_micros, parse, to_integer, to_json, to_micros};
 use crate::store::{Lease, Store, StoreError, audit};
@@ -26,32 +25,6 @@ pub struct Push {
     pub branch: String,
     /// Its new head.
     pub after: CommitId,
-}
-
-/// A note that asked for something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObeyedNote {
-    /// The note.
-    pub note: NoteId,
-    /// Who wrote it.
-    pub user: UserId,
-    /// When.
-    pub at: Timestamp,
-    /// The digest that it approves, if it does.
-    pub approves: Option<String>,
-    /// What to say to its author.
-    pub answer: Option<CommandAnswer>,
-}
-
-/// What the notes of a merge request came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadNotes {
-    /// How many deliveries had told of notes before they were read.
-    pub due: u64,
-    /// The notes that are obeyed now.
-    pub obeyed: Vec<ObeyedNote>,
-    /// Whether somebody asks for another run of what failed.
-    pub retry: bool,
 }
 
 /// Writes a review and touches its report; for use inside other intents.
@@ -76,6 +49,16 @@ pub(in crate::store) async fn put(
     .execute(&mut *connection)
     .await?;
     keys::touch(connection, &Touch::fact(report_key(repository, number)), now).await
+}
+
+/// The requests that a merge request changes.
+fn requests_of(review: Option<&Review>) -> BTreeSet<RequestKey> {
+    let evaluation = review.and_then(|review| review.evaluation.as_ref());
+    evaluation
+        .iter()
+        .flat_map(|evaluation| &evaluation.requests)
+        .map(|change| change.key().clone())
+        .collect()
 }
 
 /// The key of a merge request's report.
@@ -105,20 +88,6 @@ pub(in crate::store) async fn put_push(
     .bind(to_micros(now))
     .execute(connection)
     .await?;
-    Ok(())
-}
-
-/// Says that a merge request has notes to read; for use inside other intents.
-pub(in crate::store) async fn put_notes_due(
-    connection: &mut SqliteConnection,
-    repository: &RepositoryId,
-    number: MergeRequestNumber,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE reviews SET notes_due = notes_due + 1 WHERE repository = ?1 AND number = ?2")
-        .bind(repository.as_str())
-        .bind(to_integer(number.0)?)
-        .execute(connection)
-        .await?;
     Ok(())
 }
 
@@ -261,8 +230,14 @@ impl Store {
                 let before = read(connection, &repository, review.facts.number).await?;
                 let news = before.as_ref().is_none_or(|before| !before.says_the_same_as(&review));
                 // What has landed meanwhile was judged as it was.
-                if before.is_some_and(|before| before.landed.is_some()) {
+                if before.as_ref().is_some_and(|before| before.landed.is_some()) {
                     return Ok(());
+                }
+                // Those that change the same requests name each other.
+                let (was, is) = (requests_of(before.as_ref()), requests_of(Some(&review)));
+                let others = News { requests: was.symmetric_difference(&is).cloned().collect(), ..News::default() };
+                if !others.requests.is_empty() {
+                    touch_open_reviews(connection, &repository, &others, Some(review.facts.number), now).await?;
                 }
                 let digest = review.evaluation.as_ref().and_then(|e| e.digest());
                 let last: Option<String> = sqlx::query_scalar(
@@ -411,187 +386,6 @@ impl Store {
                     user,
                     branch,
                     after: parse("commit id", &after)?,
-                })
-            })
-            .collect()
-    }
-
-    /// How many deliveries told of notes that were not read yet; nothing for a merge request that was never recorded,
-    /// of which they may have told before.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn notes_due(
-        &self,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-    ) -> Result<Option<u64>, StoreError> {
-        let due: Option<i64> =
-            sqlx::query_scalar("SELECT notes_due FROM reviews WHERE repository = ?1 AND number = ?2")
-                .bind(repository.as_str())
-                .bind(to_integer(number.0)?)
-                .fetch_optional(self.readers())
-                .await?;
-        due.map(from_integer).transpose()
-    }
-
-    /// Says of every merge request that is open or held that its notes are to be read.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn read_all_notes(&self, repository: &RepositoryId) -> Result<(), StoreError> {
-        let repository = repository.clone();
-        self.write(move |connection| {
-            Box::pin(async move {
-                sqlx::query(
-                    "UPDATE reviews SET notes_due = 1 WHERE repository = ?1 AND (open = 1 OR held = 1) AND notes_due = 0",
-                )
-                .bind(repository.as_str())
-                .execute(connection)
-                .await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    /// The notes that were obeyed already.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn obeyed(
-        &self,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-    ) -> Result<BTreeSet<NoteId>, StoreError> {
-        let rows: Vec<i64> =
-            sqlx::query_scalar("SELECT note FROM commands WHERE repository = ?1 AND number = ?2")
-                .bind(repository.as_str())
-                .bind(to_integer(number.0)?)
-                .fetch_all(self.readers())
-                .await?;
-        rows.into_iter()
-            .map(|note| Ok(NoteId(from_integer(note)?)))
-            .collect()
-    }
-
-    /// Records that notes were read and which of them are obeyed, each once.
-    ///
-    /// # Errors
-    /// Those of the database, and a lost lease.
-    pub async fn obey(
-        &self,
-        lease: &Lease,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-        read: ReadNotes,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (lease, repository) = (lease.clone(), repository.clone());
-        self.write(move |connection| {
-            Box::pin(async move {
-                keys::check_fence(connection, &lease).await?;
-                let ReadNotes { due, obeyed, retry } = read;
-                let merge_request = to_integer(number.0)?;
-                for note in obeyed {
-                    sqlx::query(
-                        "INSERT INTO commands (repository, number, note, user_id, at, approves, answer)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-                    )
-                    .bind(repository.as_str())
-                    .bind(merge_request)
-                    .bind(to_integer(note.note.0)?)
-                    .bind(to_integer(note.user.0)?)
-                    .bind(to_micros(note.at))
-                    .bind(&note.approves)
-                    .bind(note.answer.as_ref().map(|answer| to_json("answer", answer)).transpose()?)
-                    .execute(&mut *connection)
-                    .await?;
-                    if let Some(digest) = note.approves {
-                        let record = Record::Commanded { merge_request: number, note: note.note, user: note.user, digest };
-                        audit::append(connection, &repository, &record, now).await?;
-                    }
-                }
-                // More may have come while these were read.
-                sqlx::query(
-                    "UPDATE reviews SET notes_due = MAX(0, notes_due - ?3) WHERE repository = ?1 AND number = ?2",
-                )
-                .bind(repository.as_str())
-                .bind(merge_request)
-                .bind(to_integer(due)?)
-                .execute(&mut *connection)
-                .await?;
-                if retry {
-                    let requests: Vec<String> = sqlx::query_scalar(
-                        "UPDATE requests SET retry = 1
-                         WHERE repository = ?1 AND merge_request = ?2 AND sign_off IS NOT NULL
-                           AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository
-                             AND runs.request = requests.request AND runs.generation = requests.generation
-                             AND (runs.finished_at IS NULL OR runs.state = '\"succeeded\"'))
-                         RETURNING request",
-                    )
-                    .bind(repository.as_str())
-                    .bind(merge_request)
-                    .fetch_all(&mut *connection)
-                    .await?;
-                    for request in requests {
-                        let request = parse("request key", &request)?;
-                        let key = Key::Request { repository: repository.clone(), request };
-                        keys::touch(connection, &Touch::fact(key), now).await?;
-                    }
-                }
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    /// What is to be said to people whose commands were not followed, by their note.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn answers(
-        &self,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-    ) -> Result<Vec<(NoteId, CommandAnswer)>, StoreError> {
-        let rows: Vec<(i64, String)> = sqlx::query_as(
-            "SELECT note, answer FROM commands
-             WHERE repository = ?1 AND number = ?2 AND answer IS NOT NULL ORDER BY note",
-        )
-        .bind(repository.as_str())
-        .bind(to_integer(number.0)?)
-        .fetch_all(self.readers())
-        .await?;
-        rows.into_iter()
-            .map(|(note, answer)| Ok((NoteId(from_integer(note)?), from_json("answer", &answer)?)))
-            .collect()
-    }
-
-    /// The sign-offs that were given by command on a merge request.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn command_approvals(
-        &self,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-    ) -> Result<Vec<Approval>, StoreError> {
-        let rows: Vec<(i64, i64, String)> = sqlx::query_as(
-            "SELECT user_id, at, approves FROM commands
-             WHERE repository = ?1 AND number = ?2 AND approves IS NOT NULL ORDER BY note",
-        )
-        .bind(repository.as_str())
-        .bind(to_integer(number.0)?)
-        .fetch_all(self.readers())
-        .await?;
-        rows.into_iter()
-            .map(|(user, at, digest)| {
-                Ok(Approval {
-                    user: UserId(from_integer(user)?),
-                    at: from_micros(at)?,
-                    commit: None,
-                    digest: Some(digest),
                 })
             })
             .collect()

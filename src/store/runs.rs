@@ -10,7 +10,7 @@ use crate::domain::ids::{
     EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId, TeamName,
 };
 use crate::domain::key::{Key, Share};
-use crate::domain::plan::{Action, ResourceKind};
+use crate::domain::plan::{Action, KnownResource};
 use crate::domain::rules::ProviderKind;
 use crate::domain::run::{Run, RunState, Step};
 use crate::domain::step::{StepEvent, StepState};
@@ -58,7 +58,7 @@ impl Store {
                 keys::check_fence(connection, &lease).await?;
                 let current: Option<i64> = sqlx::query_scalar(
                     "UPDATE requests SET retry = 0, held = NULL, pending = '{}'
-                     WHERE repository = ?1 AND request = ?2 AND generation = ?3
+                     WHERE repository = ?1 AND request = ?2 AND generation = ?3 AND cancelled IS NULL
                        AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.repository = ?1 AND runs.request = ?2
                                        AND runs.finished_at IS NULL)
                      RETURNING 1",
@@ -92,6 +92,12 @@ impl Store {
                 .await?;
                 for step in &run.steps {
                     insert_step(connection, &run, step).await?;
+                }
+                for resource in &run.retained {
+                    retain(connection, &run, resource).await?;
+                }
+                for resource in &run.gone {
+                    forget(connection, &run.repository, &run.request, resource).await?;
                 }
                 let record = Record::RunMade {
                     run: run.id,
@@ -346,7 +352,7 @@ impl Store {
         Ok(keys)
     }
 
-    /// What exists of a request because of us.
+    /// What exists of a request because of us, what was retained too.
     ///
     /// # Errors
     /// Those of the database.
@@ -354,16 +360,22 @@ impl Store {
         &self,
         repository: &RepositoryId,
         request: &RequestKey,
-    ) -> Result<Vec<(ResourceName, ResourceKind)>, StoreError> {
-        let rows: Vec<(String, String)> = sqlx::query_as(
-            "SELECT resource, kind FROM resources WHERE repository = ?1 AND request = ?2 ORDER BY resource",
+    ) -> Result<Vec<KnownResource>, StoreError> {
+        let rows: Vec<(String, String, bool)> = sqlx::query_as(
+            "SELECT resource, kind, retained FROM resources WHERE repository = ?1 AND request = ?2 ORDER BY resource",
         )
         .bind(repository.as_str())
         .bind(request.to_string())
         .fetch_all(self.readers())
         .await?;
         rows.into_iter()
-            .map(|(name, kind)| Ok((parse("resource name", &name)?, from_json("resource kind", &kind)?)))
+            .map(|(name, kind, retained)| {
+                Ok(KnownResource {
+                    name: parse("resource name", &name)?,
+                    kind: from_json("resource kind", &kind)?,
+                    retained,
+                })
+            })
             .collect()
     }
 }
@@ -456,19 +468,14 @@ async fn put_resource(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if step.action == Action::Delete {
-        sqlx::query("DELETE FROM resources WHERE repository = ?1 AND request = ?2 AND resource = ?3")
-            .bind(run.repository.as_str())
-            .bind(run.request.to_string())
-            .bind(step.resource.name.as_str())
-            .execute(connection)
-            .await?;
-        return Ok(());
+        return forget(connection, &run.repository, &run.request, &step.resource.name).await;
     }
     sqlx::query(
         "INSERT INTO resources (repository, request, resource, kind, environment, external_id, outputs, run, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (repository, request, resource) DO UPDATE SET
-           external_id = excluded.external_id, outputs = excluded.outputs, run = excluded.run, at = excluded.at",
+           kind = excluded.kind, environment = excluded.environment, external_id = excluded.external_id,
+           outputs = excluded.outputs, run = excluded.run, at = excluded.at, retained = 0",
     )
     .bind(run.repository.as_str())
     .bind(run.request.to_string())
@@ -481,6 +488,37 @@ async fn put_resource(
     .bind(to_micros(now))
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Keeps a resource listed that its request does not ask for any more.
+async fn retain(
+    connection: &mut SqliteConnection,
+    run: &Run,
+    resource: &ResourceName,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE resources SET retained = 1 WHERE repository = ?1 AND request = ?2 AND resource = ?3")
+        .bind(run.repository.as_str())
+        .bind(run.request.to_string())
+        .bind(resource.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Lists a resource no more: it is gone.
+async fn forget(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    request: &RequestKey,
+    resource: &ResourceName,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM resources WHERE repository = ?1 AND request = ?2 AND resource = ?3")
+        .bind(repository.as_str())
+        .bind(request.to_string())
+        .bind(resource.as_str())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

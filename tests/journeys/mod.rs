@@ -4,6 +4,7 @@
 mod budget;
 mod commands;
 mod files;
+mod life;
 mod main_job;
 mod trouble;
 mod unsigned;

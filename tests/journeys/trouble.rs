@@ -59,7 +59,11 @@ fn requests(method: Method, path: &str, times: usize, action: RequestAction) -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_every_webhook_lost_the_end_is_the_same() {
-    let world = World::with(Settings { sweep_seconds: 1 }).await;
+    let world = World::with(Settings {
+        sweep_seconds: 1,
+        ..Settings::default()
+    })
+    .await;
     world
         .sandbox
         .order_delivery_fault(deliveries(DeliveryAction::Drop));

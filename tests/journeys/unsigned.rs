@@ -117,7 +117,11 @@ async fn a_direct_push_is_reported_in_an_issue_and_provisions_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_approval_from_before_the_plan_was_shown_does_not_count() {
     // Nothing tells of it but a look at the approvals after the plan was shown.
-    let mut world = World::with(Settings { sweep_seconds: 1 }).await;
+    let mut world = World::with(Settings {
+        sweep_seconds: 1,
+        ..Settings::default()
+    })
+    .await;
     world.stop_landfall().await;
     let number = {
         let merge_request = world.dana().asks_for_a_shop().await;

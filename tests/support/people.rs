@@ -301,6 +301,21 @@ impl MergeRequest<'_> {
             .await
     }
 
+    /// Waits until there are so many answers to commands, and the last says all of this.
+    pub(crate) async fn answers(&self, count: usize, words: &[&str]) {
+        self.world
+            .until(
+                &format!("answer {count} on !{} to say {words:?}", self.number),
+                async || {
+                    let answers = self.written("answer").await;
+                    assert!(answers.len() <= count, "more answers than questions: {answers:?}");
+                    let last = answers.get(count - 1)?;
+                    words.iter().all(|word| last.body.contains(word)).then_some(())
+                },
+            )
+            .await;
+    }
+
     /// The digest of what the comment shows.
     pub(crate) async fn digest(&self) -> String {
         self.world

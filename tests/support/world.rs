@@ -11,6 +11,8 @@ use landfall::clock::{Clock, SystemClock, SystemIds};
 use landfall::config::Config;
 use landfall::domain::ids::RepositoryId;
 use landfall::domain::key::Key;
+use landfall::domain::landing::Mode;
+use landfall::provider::Scope;
 use landfall::provider::simulator::{Happening, Latency, Simulator, SimulatorOptions};
 use landfall::sandbox::{Options, Sandbox, User};
 use landfall::wiring::{Landfall, Mark, listen};
@@ -57,11 +59,16 @@ approvals:
 pub(crate) struct Settings {
     /// How often everything that could be out of date is looked at; far away unless a journey is about it.
     pub(crate) sweep_seconds: u32,
+    /// What is done about the repository.
+    pub(crate) mode: Mode,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { sweep_seconds: 3_600 }
+        Self {
+            sweep_seconds: 3_600,
+            mode: Mode::Provision,
+        }
     }
 }
 
@@ -248,6 +255,7 @@ impl World {
                 let happening = match entry.happening {
                     Happening::Created => "created",
                     Happening::Updated => "updated",
+                    Happening::Snapshotted => "snapshotted",
                     Happening::Deleted => "deleted",
                 };
                 format!("{happening} {} of {}", entry.resource, entry.owner.request)
@@ -334,6 +342,34 @@ impl World {
         }
     }
 
+    /// Whoever runs Landfall changes what is done about the repository, from the next start on.
+    pub(crate) fn mode_is(&mut self, mode: Mode) {
+        self.settings.mode = mode;
+    }
+
+    /// Whose a request's resources are, for who meddles with them in the cloud.
+    pub(crate) async fn scope(&self, request: &str) -> Scope {
+        let accepted = self
+            .landfall()
+            .app()
+            .store()
+            .accepted(&repository())
+            .await
+            .unwrap();
+        let (_, rules) = accepted.rules.as_ref().expect("rules are accepted");
+        let request = accepted
+            .request(&request.parse().unwrap())
+            .expect("it is accepted")
+            .clone();
+        Scope {
+            repository: repository(),
+            environment: rules.environments[&request.environment].clone(),
+            environment_name: request.environment,
+            request: request.key,
+            team: request.team,
+        }
+    }
+
     /// Landfall's database is gone; the next start begins with an empty one.
     pub(crate) fn loses_its_database(&mut self) {
         assert!(self.running.is_none(), "stop Landfall first");
@@ -348,7 +384,7 @@ impl World {
             "[database]\nurl = {database}\n[http]\nlisten = \"{listen}\"\n[mirror]\ndirectory = {mirror}\n\
              [simulator]\nfile = {simulator}\n[[repositories]]\nid = \"{REPOSITORY}\"\nforge = \"gitlab\"\n\
              url = \"{forge}\"\nproject = {project}\ntoken = {token}\nsigning_tokens = [\"{SIGNING_TOKEN}\"]\n\
-             settling_seconds = 0\nforge_lag_seconds = 1\nsweep_seconds = {sweep}\n",
+             settling_seconds = 0\nforge_lag_seconds = 1\nsweep_seconds = {sweep}\nmode = {mode}\n",
             database = quoted(&format!("sqlite://{}", path(&self.database).display())),
             mirror = file("mirrors"),
             simulator = file("simulator.db"),
@@ -356,6 +392,7 @@ impl World {
             project = self.project,
             token = quoted(&self.users["landfall"].token),
             sweep = self.settings.sweep_seconds,
+            mode = json!(self.settings.mode),
         )
     }
 

@@ -236,6 +236,7 @@ impl Cloud {
             let happening = change(&mut found);
             match happening {
                 Happening::Deleted => remove(&mut transaction, &found).await?,
+                Happening::Snapshotted => {}
                 Happening::Created | Happening::Updated => put(&mut transaction, &owner, &found).await?,
             }
             record(&mut transaction, self.clock.now(), happening, None, &found).await?;

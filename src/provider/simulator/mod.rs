@@ -183,6 +183,8 @@ pub enum Happening {
     Created,
     /// Something was changed in place.
     Updated,
+    /// A snapshot was taken of something before it was destroyed.
+    Snapshotted,
     /// Something was destroyed.
     Deleted,
 }

@@ -133,16 +133,20 @@ fn check(order: &Order, destroying: bool, found: Option<&SimulatedResource>) -> 
         return Ok(());
     }
     match (order.action, found) {
-        (Action::Create, Some(found)) if found.step.as_ref() != Some(&order.key.to_string()) => fail(
-            FailureClass::Conflict,
-            format!("{name} stands already as {}: plan again", found.external_id),
-        ),
+        (Action::Create | Action::Recreate, Some(found))
+            if found.step.as_ref() != Some(&order.key.to_string()) =>
+        {
+            fail(
+                FailureClass::Conflict,
+                format!("{name} stands already as {}: plan again", found.external_id),
+            )
+        }
         (Action::Update, None) => fail(
             FailureClass::Conflict,
             format!("{name} is not there any more: plan again"),
         ),
-        (Action::Create | Action::Update | Action::Replace, _) => Ok(()),
-        (action @ (Action::Delete | Action::NoOp), _) => fail(
+        (Action::Create | Action::Recreate | Action::Update | Action::Replace, _) => Ok(()),
+        (action @ (Action::Delete | Action::Retain | Action::NoOp), _) => fail(
             FailureClass::Internal,
             format!("{action:?} of {name} is nothing that can be started"),
         ),
@@ -181,6 +185,7 @@ impl Operation {
         self.destroying == destroying
             && self.order.action == order.action
             && self.order.resource == order.resource
+            && self.order.final_snapshot == order.final_snapshot
             && Owner::from(&self.order.scope).is_same(&Owner::from(&order.scope))
     }
 
@@ -237,14 +242,16 @@ impl Operation {
                 .as_ref()
                 .map(|found| found.external_id.clone())
                 .unwrap_or_default();
+            let mut outputs = BTreeMap::new();
             if let Some(found) = found {
+                if self.order.final_snapshot {
+                    outputs.insert("snapshot".to_owned(), format!("{external_id}-final"));
+                    cloud::record(connection, now, Happening::Snapshotted, Some(&step), &found).await?;
+                }
                 cloud::remove(connection, &found).await?;
                 cloud::record(connection, now, Happening::Deleted, Some(&step), &found).await?;
             }
-            return Ok(State::Succeeded {
-                external_id,
-                outputs: BTreeMap::new(),
-            });
+            return Ok(State::Succeeded { external_id, outputs });
         }
         // Taken up again after a failure that came behind the work: it has been done.
         let done = found.as_ref().filter(|found| found.step.as_ref() == Some(&step));

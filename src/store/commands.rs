@@ -1,0 +1,227 @@
+//! Commands in notes: which notes are to be read, which were obeyed, and what was asked.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use crate::domain::audit::Record;
+use crate::domain::ids::{MergeRequestNumber, NoteId, RepositoryId, UserId};
+use crate::domain::report::CommandAnswer;
+use crate::domain::signoff::Approval;
+use crate::store::values::{from_integer, from_json, from_micros, to_integer, to_json, to_micros};
+use crate::store::{Lease, Store, StoreError, audit, keys, requests};
+
+/// A note that asked for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObeyedNote {
+    /// The note.
+    pub note: NoteId,
+    /// Who wrote it.
+    pub user: UserId,
+    /// When.
+    pub at: Timestamp,
+    /// The digest that it approves, if it does.
+    pub approves: Option<String>,
+    /// What to say to its author.
+    pub answer: Option<CommandAnswer>,
+}
+
+/// What the notes of a merge request came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadNotes {
+    /// How many deliveries had told of notes before they were read.
+    pub due: u64,
+    /// The notes that are obeyed now.
+    pub obeyed: Vec<ObeyedNote>,
+    /// Whether somebody asks for another run of what failed.
+    pub retry: bool,
+    /// Who wants it stopped, by their name on the forge.
+    pub cancelled_by: Option<String>,
+}
+
+/// Says that a merge request has notes to read; for use inside other intents.
+pub(in crate::store) async fn put_notes_due(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    number: MergeRequestNumber,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE reviews SET notes_due = notes_due + 1 WHERE repository = ?1 AND number = ?2")
+        .bind(repository.as_str())
+        .bind(to_integer(number.0)?)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    /// How many deliveries told of notes that were not read yet; nothing for a merge request that was never recorded,
+    /// of which they may have told before.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn notes_due(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+    ) -> Result<Option<u64>, StoreError> {
+        let due: Option<i64> =
+            sqlx::query_scalar("SELECT notes_due FROM reviews WHERE repository = ?1 AND number = ?2")
+                .bind(repository.as_str())
+                .bind(to_integer(number.0)?)
+                .fetch_optional(self.readers())
+                .await?;
+        due.map(from_integer).transpose()
+    }
+
+    /// Says of every merge request that is open or held that its notes are to be read.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn read_all_notes(&self, repository: &RepositoryId) -> Result<(), StoreError> {
+        let repository = repository.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE reviews SET notes_due = 1 WHERE repository = ?1 AND (open = 1 OR held = 1) AND notes_due = 0",
+                )
+                .bind(repository.as_str())
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The notes that were obeyed already.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn obeyed(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+    ) -> Result<BTreeSet<NoteId>, StoreError> {
+        let rows: Vec<i64> =
+            sqlx::query_scalar("SELECT note FROM commands WHERE repository = ?1 AND number = ?2")
+                .bind(repository.as_str())
+                .bind(to_integer(number.0)?)
+                .fetch_all(self.readers())
+                .await?;
+        rows.into_iter()
+            .map(|note| Ok(NoteId(from_integer(note)?)))
+            .collect()
+    }
+
+    /// Records that notes were read and which of them are obeyed, each once.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn obey(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+        read: ReadNotes,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, repository) = (lease.clone(), repository.clone());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                let ReadNotes { due, obeyed, retry, cancelled_by } = read;
+                let merge_request = to_integer(number.0)?;
+                for note in obeyed {
+                    sqlx::query(
+                        "INSERT INTO commands (repository, number, note, user_id, at, approves, answer)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(repository.as_str())
+                    .bind(merge_request)
+                    .bind(to_integer(note.note.0)?)
+                    .bind(to_integer(note.user.0)?)
+                    .bind(to_micros(note.at))
+                    .bind(&note.approves)
+                    .bind(note.answer.as_ref().map(|answer| to_json("answer", answer)).transpose()?)
+                    .execute(&mut *connection)
+                    .await?;
+                    if let Some(digest) = note.approves {
+                        let record = Record::Commanded { merge_request: number, note: note.note, user: note.user, digest };
+                        audit::append(connection, &repository, &record, now).await?;
+                    }
+                }
+                // More may have come while these were read.
+                sqlx::query(
+                    "UPDATE reviews SET notes_due = MAX(0, notes_due - ?3) WHERE repository = ?1 AND number = ?2",
+                )
+                .bind(repository.as_str())
+                .bind(merge_request)
+                .bind(to_integer(due)?)
+                .execute(&mut *connection)
+                .await?;
+                if let Some(by) = &cancelled_by {
+                    let record = Record::Cancelled { merge_request: number, by: by.clone() };
+                    audit::append(connection, &repository, &record, now).await?;
+                    requests::steer(connection, &repository, number, Some(by), now).await?;
+                }
+                if retry {
+                    requests::steer(connection, &repository, number, None, now).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// What is to be said to people whose commands were not followed, by their note.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn answers(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+    ) -> Result<Vec<(NoteId, CommandAnswer)>, StoreError> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT note, answer FROM commands
+             WHERE repository = ?1 AND number = ?2 AND answer IS NOT NULL ORDER BY note",
+        )
+        .bind(repository.as_str())
+        .bind(to_integer(number.0)?)
+        .fetch_all(self.readers())
+        .await?;
+        rows.into_iter()
+            .map(|(note, answer)| Ok((NoteId(from_integer(note)?), from_json("answer", &answer)?)))
+            .collect()
+    }
+
+    /// The sign-offs that were given by command on a merge request.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn command_approvals(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+    ) -> Result<Vec<Approval>, StoreError> {
+        let rows: Vec<(i64, i64, String)> = sqlx::query_as(
+            "SELECT user_id, at, approves FROM commands
+             WHERE repository = ?1 AND number = ?2 AND approves IS NOT NULL ORDER BY note",
+        )
+        .bind(repository.as_str())
+        .bind(to_integer(number.0)?)
+        .fetch_all(self.readers())
+        .await?;
+        rows.into_iter()
+            .map(|(user, at, digest)| {
+                Ok(Approval {
+                    user: UserId(from_integer(user)?),
+                    at: from_micros(at)?,
+                    commit: None,
+                    digest: Some(digest),
+                })
+            })
+            .collect()
+    }
+}
