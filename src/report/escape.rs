@@ -243,7 +243,7 @@ fn prose(text: &str) -> String {
             continue;
         };
         // Behind a name in backticks a sentence goes on with one of these.
-        if suspicious.is_empty() && matches!(word, "," | ";" | ".") {
+        if suspicious.is_empty() && matches!(word, "," | ";" | "." | "?" | ":") {
             pieces.push(word.to_owned());
             continue;
         }

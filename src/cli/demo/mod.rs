@@ -56,7 +56,7 @@ pub async fn run(arguments: &DemoArguments, out: &mut dyn Write) -> anyhow::Resu
         teller.line(&format!("Everything is kept in {}.", kept.display()))?;
     }
     Ok(
-        if summary.failed == 0 && summary.provisioned == summary.requests {
+        if summary.failed == 0 && summary.provisioned + summary.refused == summary.requests {
             Exit::Fine
         } else {
             Exit::OurFault

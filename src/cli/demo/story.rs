@@ -1,4 +1,5 @@
-//! The story: a developer pushes a request, an admin signs it off, it is merged, and its infrastructure is there.
+//! The story: a developer pushes requests, an admin signs them off, they are merged, and their infrastructure is there;
+//! one is changed, one is refused, one goes.
 
 use std::time::Duration;
 
@@ -11,6 +12,29 @@ use super::teller::Teller;
 use crate::app::adopt::{Adopted, adopt};
 use crate::wiring::Landfall;
 
+/// The project of the story, as the template has it.
+const SHOP: &str = include_str!("../../../requests-repo-template/requests/web-team/shop.yaml");
+/// The cluster of the story, as the template has it.
+const CLUSTER: &str = include_str!("../../../requests-repo-template/requests/web-team/main-cluster.yaml");
+/// A request with four mistakes.
+const BROKEN: &str = "\
+apiVersion: landfall.dev/v1
+kind: Project
+metadata:
+  name: blog
+  team: web-team
+spec:
+  environment: production
+  virtualMachines:
+    - name: web
+      siez: Small
+  databases:
+    - name: posts
+      engine: Oracle
+      version: \"17.6\"
+      storage: 8Gi
+";
+
 /// How long anything in the story may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -19,10 +43,28 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How the story ended.
 pub(super) struct Summary {
+    /// How many merge requests were opened.
     pub(super) requests: u64,
+    /// How many landed, and are done.
     pub(super) provisioned: u64,
+    /// How many were refused, as they should be.
+    pub(super) refused: u64,
+    /// How many landed, and failed.
     pub(super) failed: u64,
     pub(super) seconds: f64,
+}
+
+/// What somebody wants: a merge request in the making.
+struct Errand<'a> {
+    /// Its branch.
+    branch: String,
+    /// Its title.
+    title: String,
+    /// Path and content of its one file; without content the file goes.
+    path: &'a str,
+    content: Option<String>,
+    /// What it is, as the story tells it.
+    words: &'a str,
 }
 
 pub(super) async fn tell(
@@ -40,9 +82,104 @@ pub(super) async fn tell(
         json!({ "forge": scene.forge.as_str(), "repository": scene.path }),
     )?;
     accept_rules(scene, landfall, teller).await?;
-
     let name = free_name(scene).await?;
-    let merge_request = ask(scene, &name, teller).await?;
+    let mut summary = Summary {
+        requests: 0,
+        provisioned: 0,
+        refused: 0,
+        failed: 0,
+        seconds: 0.0,
+    };
+
+    let project = format!("requests/web-team/{name}.yaml");
+    let cluster = format!("requests/web-team/{name}-cluster.yaml");
+    let small = SHOP.replace("name: shop", &format!("name: {name}"));
+    let larger = small
+        .replace("size: Small", "size: Medium")
+        .replace("storage: 32Gi", "storage: 64Gi");
+    let cluster_text = CLUSTER
+        .replace("name: main", &format!("name: {name}"))
+        .replace("deletionPolicy: Retain", "deletionPolicy: Delete");
+    let errand = |branch: &str, title: &str, path, content, words| Errand {
+        branch: format!("{name}-{branch}"),
+        title: title.to_owned(),
+        path,
+        content,
+        words,
+    };
+
+    teller.chapter("A project")?;
+    let asked = errand(
+        "project",
+        "Ask for a project",
+        &project,
+        Some(small),
+        "a VM, a database, storage",
+    );
+    lands(scene, &asked, Shown::Whole, teller, &mut summary).await?;
+
+    teller.chapter("A cluster")?;
+    let asked = errand(
+        "cluster",
+        "Ask for a cluster",
+        &cluster,
+        Some(cluster_text),
+        "a Kubernetes cluster",
+    );
+    lands(scene, &asked, Shown::Plan, teller, &mut summary).await?;
+
+    teller.chapter("A change")?;
+    let asked = errand(
+        "larger",
+        "Make it larger",
+        &project,
+        Some(larger),
+        "a larger VM, more room for the database",
+    );
+    lands(scene, &asked, Shown::Plan, teller, &mut summary).await?;
+
+    teller.chapter("A mistake")?;
+    let blog = "requests/web-team/blog.yaml";
+    let asked = errand(
+        "blog",
+        "Ask for a blog",
+        blog,
+        Some(BROKEN.to_owned()),
+        "with mistakes in it",
+    );
+    is_refused(scene, &asked, teller, &mut summary).await?;
+
+    teller.chapter("An end")?;
+    let asked = errand(
+        "no-cluster",
+        "Give the cluster back",
+        &cluster,
+        None,
+        "the cluster is to go",
+    );
+    lands(scene, &asked, Shown::Plan, teller, &mut summary).await?;
+
+    summary.seconds = scene.clock.now().duration_since(began).as_secs_f64();
+    Ok(summary)
+}
+
+/// How much of a comment the story shows.
+#[derive(Clone, Copy, PartialEq)]
+enum Shown {
+    Whole,
+    Plan,
+}
+
+/// Asked for, planned, signed off, merged and provisioned.
+async fn lands(
+    scene: &Scene,
+    errand: &Errand<'_>,
+    shown: Shown,
+    teller: &mut Teller<'_>,
+    summary: &mut Summary,
+) -> anyhow::Result<String> {
+    let merge_request = ask(scene, errand, teller).await?;
+    summary.requests += 1;
     teller.waits("Landfall reviews the merge request");
     let comment = comment_with(scene, merge_request, "Waiting for a sign-off").await?;
     teller.event(
@@ -50,7 +187,11 @@ pub(super) async fn tell(
         "Landfall comments the plan, and waits for an admin:",
         json!({ "merge_request": merge_request }),
     )?;
-    teller.reads(&comment)?;
+    teller.reads(if shown == Shown::Whole {
+        &comment
+    } else {
+        plan_of(&comment)
+    })?;
 
     let url = format!("projects/{}/merge_requests/{merge_request}", scene.project);
     let head = scene.admin.get(&url).await?["sha"].clone();
@@ -61,14 +202,14 @@ pub(super) async fn tell(
     teller.event(
         "approved",
         "ada reads the plan and approves the merge request.",
-        json!({ "by": "ada" }),
+        json!({ "merge_request": merge_request, "by": "ada" }),
     )?;
     teller.waits("Landfall checks who may sign off");
     comment_with(scene, merge_request, "Ready to merge").await?;
     teller.event(
         "signed_off",
         "Landfall says: ready to merge. ada merges.",
-        json!({}),
+        json!({ "merge_request": merge_request }),
     )?;
 
     scene
@@ -78,7 +219,7 @@ pub(super) async fn tell(
     teller.event(
         "merged",
         "What was signed off has landed. Landfall provisions it.",
-        json!({}),
+        json!({ "merge_request": merge_request }),
     )?;
     teller.waits("Landfall provisions");
     let (result, succeeded) = result_of(scene, merge_request).await?;
@@ -88,18 +229,60 @@ pub(super) async fn tell(
         json!({ "merge_request": merge_request, "succeeded": succeeded }),
     )?;
     teller.reads(&result)?;
-    let (provisioned, failed) = if succeeded { (1, 0) } else { (0, 1) };
-    let seconds = scene.clock.now().duration_since(began).as_secs_f64();
-    Ok(Summary {
-        requests: 1,
-        provisioned,
-        failed,
-        seconds,
-    })
+    if succeeded {
+        summary.provisioned += 1;
+    } else {
+        summary.failed += 1;
+    }
+    Ok(result)
+}
+
+/// Asked for, and refused with findings; whoever asked closes it.
+async fn is_refused(
+    scene: &Scene,
+    errand: &Errand<'_>,
+    teller: &mut Teller<'_>,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
+    let merge_request = ask(scene, errand, teller).await?;
+    summary.requests += 1;
+    teller.waits("Landfall reviews the merge request");
+    let comment = comment_with(scene, merge_request, "Refused").await?;
+    teller.event(
+        "refused",
+        "Landfall says what is wrong, and where; nothing can be signed off:",
+        json!({ "merge_request": merge_request }),
+    )?;
+    teller.reads(&comment)?;
+    summary.refused += 1;
+    let url = format!("projects/{}/merge_requests/{merge_request}", scene.project);
+    scene
+        .developer
+        .put(&url, &json!({ "state_event": "close" }))
+        .await?;
+    teller.event(
+        "closed",
+        "dana closes the merge request, to think again.",
+        json!({ "merge_request": merge_request }),
+    )?;
+    Ok(teller.line("")?)
+}
+
+/// The part of a comment that is the plan.
+fn plan_of(comment: &str) -> &str {
+    let plan = comment
+        .find("**Plan**")
+        .map_or(comment, |start| &comment[start..]);
+    plan.find("Digest of what is signed")
+        .map_or(plan, |end| plan[..end].trim_end())
 }
 
 /// On the server's own shell, the platform team accepts the rules that the repository begins with.
-async fn accept_rules(scene: &Scene, landfall: &Landfall, teller: &mut Teller<'_>) -> anyhow::Result<()> {
+pub(super) async fn accept_rules(
+    scene: &Scene,
+    landfall: &Landfall,
+    teller: &mut Teller<'_>,
+) -> anyhow::Result<()> {
     let app = landfall.app();
     if app
         .store()
@@ -126,7 +309,7 @@ async fn accept_rules(scene: &Scene, landfall: &Landfall, teller: &mut Teller<'_
 }
 
 /// A name that no earlier demo in the same folder has asked for.
-async fn free_name(scene: &Scene) -> anyhow::Result<String> {
+pub(super) async fn free_name(scene: &Scene) -> anyhow::Result<String> {
     let url = format!("projects/{}/merge_requests?state=all", scene.project);
     let earlier = scene.developer.get(&url).await?.as_array().map_or(0, Vec::len);
     Ok(if earlier == 0 {
@@ -136,22 +319,30 @@ async fn free_name(scene: &Scene) -> anyhow::Result<String> {
     })
 }
 
-/// The developer writes a request and pushes it; the push opens the merge request.
-async fn ask(scene: &Scene, name: &str, teller: &mut Teller<'_>) -> anyhow::Result<u64> {
+/// The developer changes a file and pushes it; the push opens the merge request.
+async fn ask(scene: &Scene, errand: &Errand<'_>, teller: &mut Teller<'_>) -> anyhow::Result<u64> {
     let dana = &scene.developer;
+    let Errand {
+        branch,
+        title,
+        path,
+        content,
+        words,
+    } = errand;
     dana.clone_repository(&scene.path).await?;
-    let path = format!("requests/web-team/{name}.yaml");
-    let text = include_str!("../../../requests-repo-template/requests/web-team/shop.yaml")
-        .replace("name: shop", &format!("name: {name}"));
-    let file = dana.clone_folder().join(&path);
+    let file = dana.clone_folder().join(path);
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
-    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-    dana.git(&["switch", "--quiet", "--create", name]).await?;
-    dana.git(&["add", &path]).await?;
-    dana.git(&["commit", "--quiet", "--message", &format!("Ask for {name}")])
-        .await?;
+    match content {
+        Some(content) => {
+            std::fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?
+        }
+        None => std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?,
+    }
+    dana.git(&["switch", "--quiet", "--create", branch]).await?;
+    dana.git(&["add", "--all"]).await?;
+    dana.git(&["commit", "--quiet", "--message", title]).await?;
     dana.git(&[
         "push",
         "--quiet",
@@ -160,22 +351,23 @@ async fn ask(scene: &Scene, name: &str, teller: &mut Teller<'_>) -> anyhow::Resu
         "-o",
         "merge_request.target=main",
         "-o",
-        &format!("merge_request.title=Ask for {name}"),
+        &format!("merge_request.title={title}"),
         "origin",
-        name,
+        branch,
     ])
     .await?;
     let url = format!(
-        "projects/{}/merge_requests?state=opened&source_branch={name}",
+        "projects/{}/merge_requests?state=opened&source_branch={branch}",
         scene.project
     );
     let number = wait_for("the merge request", scene, || async {
         Ok(dana.get(&url).await?[0]["iid"].as_u64())
     })
     .await?;
+    let verb = if content.is_some() { "pushes" } else { "deletes" };
     teller.event(
         "pushed",
-        &format!("dana pushes {path} (a VM, a database, storage); the push opens merge request !{number}."),
+        &format!("dana {verb} {path} ({words}); the push opens merge request !{number}."),
         json!({ "path": path, "merge_request": number }),
     )?;
     Ok(number)

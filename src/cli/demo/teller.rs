@@ -34,6 +34,12 @@ impl<'a> Teller<'a> {
         self.write(&object.to_string())
     }
 
+    /// A part of the story begins.
+    pub(super) fn chapter(&mut self, title: &str) -> std::io::Result<()> {
+        self.progress.finish_and_clear();
+        self.line(&format!("── {title} ──\n"))
+    }
+
     /// What somebody reads on the forge.
     pub(super) fn reads(&mut self, markdown: &str) -> std::io::Result<()> {
         if self.json {
@@ -64,6 +70,7 @@ impl<'a> Teller<'a> {
         let Summary {
             requests,
             provisioned,
+            refused,
             failed,
             seconds,
         } = summary;
@@ -72,13 +79,14 @@ impl<'a> Teller<'a> {
                 "event": "summary",
                 "requests": requests,
                 "provisioned": provisioned,
+                "refused": refused,
                 "failed": failed,
                 "seconds": seconds,
             });
             return self.write(&object.to_string());
         }
         self.write(&format!(
-            "{requests} request asked for, {provisioned} provisioned (simulated), {failed} failed, in {seconds:.1} s."
+            "{requests} merge requests: {provisioned} provisioned (simulated), {refused} refused, {failed} failed, in {seconds:.1} s."
         ))
     }
 
