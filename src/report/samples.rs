@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use serde_json::json;
 
 use crate::domain::change::ChangeKind;
+use crate::domain::command;
 use crate::domain::finding::{Code, Finding, Place, Severity};
 use crate::domain::ids::{
     CommitId, Digest, EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId,
@@ -24,8 +25,8 @@ mod ends;
 use ends::with_deletion;
 pub(super) use ends::{cancelled, deleted};
 
-pub(super) use super::reader::{HOSTILE, assert_only_ours, read};
-use super::{Context, Limits, Marker};
+pub(super) use super::reader::{HOSTILE, read};
+use super::{Context, Limits, Marker, reader};
 
 pub(super) const GITLAB: Limits = Limits {
     note: 1_000_000,
@@ -48,6 +49,12 @@ pub(super) fn context() -> Context<'static> {
 
 pub(super) fn marker() -> Marker {
     Marker::report(&RepositoryId::new("platform").unwrap(), MergeRequestNumber(7))
+}
+
+/// Fails if a whole note does anything that is not ours, or is a command to us.
+pub(super) fn assert_only_ours(note: &str) {
+    reader::assert_only_ours(note);
+    assert_eq!(command::parse(note), vec![], "{note}");
 }
 
 fn orders() -> RequestKey {
