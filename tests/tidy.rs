@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rules::{
-    arrow_faults, drawing_faults, ignored_faults, link_faults, module_of, owner_faults, purity_faults,
-    script_faults, shape_faults, undeclared_tests, word_faults,
+    arrow_faults, drawing_faults, ignored_faults, link_faults, module_of, owner_faults, program_faults,
+    purity_faults, script_faults, shape_faults, undeclared_tests, word_faults,
 };
 use source::Source;
 
@@ -103,6 +103,11 @@ fn the_domain_is_pure() {
 #[test]
 fn crates_that_reach_outside_stay_with_their_owners() {
     judge_production(|path, _, source| owner_faults(path, source));
+}
+
+#[test]
+fn nothing_goes_through_a_shell() {
+    judge_production(program_faults);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The schemas are the ones that editors read (`schemas/`), so that an editor and the comment say the same.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
-use jsonschema::{ValidationError, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use schemars::JsonSchema;
 use serde_json::Value;
 
@@ -26,7 +26,11 @@ impl Shape {
         let settings =
             schemars::generate::SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
         let json = settings.into_generator().into_root_schema_for::<T>().to_value();
-        let validator = jsonschema::draft202012::new(&json).map_err(|error| error.to_string());
+        // The engine that cannot backtrack: whatever stands in a file, a pattern takes linear time.
+        let validator = jsonschema::draft202012::options()
+            .with_pattern_options(PatternOptions::regex())
+            .build(&json)
+            .map_err(|error| error.to_string());
         Self { json, validator }
     }
 
@@ -391,4 +395,26 @@ fn is_short_word(text: &str) -> bool {
         && text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct LooksAhead;
+
+    impl JsonSchema for LooksAhead {
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "LooksAhead".into()
+        }
+
+        fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            schemars::json_schema!({ "type": "string", "pattern": "^(?=.*a)b" })
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_would_backtrack_is_none() {
+        assert!(Shape::of::<LooksAhead>().validator.is_err());
+    }
 }

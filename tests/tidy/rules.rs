@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["http", "sandbox"]),
     ("clap", &["cli"]),
+    ("fancy_regex", &[]), // it backtracks: patterns take linear time
     ("figment", &["config"]),
     ("git2", &["git", "cli"]), // `validate` reads a checkout
     ("gitlab", &["forge"]),
@@ -147,6 +148,31 @@ pub(crate) fn owner_faults(path: &str, source: &Source) -> Vec<String> {
         }
     }
     faults
+}
+
+/// The programs that are run, by the module that runs them; with arguments, and never through a shell.
+const PROGRAMS: &[(&str, &str)] = &[("cli::demo", "git"), ("sandbox", "git")];
+
+pub(crate) fn program_faults(path: &str, text: &str, source: &Source) -> Vec<String> {
+    let from = module_of(path).join("::");
+    let may_run = |rest: &str| {
+        PROGRAMS.iter().any(|(module, program)| {
+            (from == *module || from.starts_with(&format!("{module}::")))
+                && rest.starts_with(&format!("\"{program}\")"))
+        })
+    };
+    let production = text.lines().take(source.production_lines).enumerate();
+    production
+        .flat_map(|(index, line)| {
+            line.split("Command::new(")
+                .skip(1)
+                .map(move |rest| (index + 1, rest))
+        })
+        .filter(|(_, rest)| !may_run(rest))
+        .map(|(line, _)| {
+            format!("{path}:{line}: runs a program that PROGRAMS does not list; nothing goes through a shell")
+        })
+        .collect()
 }
 
 pub(crate) fn shape_faults(path: &str, text: &str, source: &Source) -> Vec<String> {
@@ -362,6 +388,19 @@ mod tests {
         ] {
             assert_eq!(judge(owner_faults, path, text), faults, "{path}: {text}");
         }
+    }
+
+    #[test]
+    fn a_shell_fails() {
+        let faults =
+            |path: &str, text: &str| program_faults(path, text, &Source::read(&[], text).unwrap()).len();
+        for program in ["\"sh\"", "\"bash\"", "\"cmd\"", "program", "&format!(\"git\")"] {
+            let text = format!("fn f() {{ Command::new({program}).arg(\"-c\"); }}");
+            assert_eq!(faults("src/sandbox/git.rs", &text), 1, "{text}");
+        }
+        let git = "fn f() { Command::new(\"git\").arg(name); }";
+        assert_eq!(faults("src/sandbox/git.rs", git), 0);
+        assert_eq!(faults("src/git/mod.rs", git), 1);
     }
 
     #[test]
