@@ -11,6 +11,8 @@ pub mod check;
 mod cidr;
 #[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod limits_tests;
 mod meaning;
 pub mod quantity;
 pub mod raw;

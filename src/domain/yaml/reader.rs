@@ -11,12 +11,12 @@ use crate::domain::finding::{Code, Finding, Place};
 use crate::domain::secret::shown;
 
 /// How deep mappings and lists may stand in each other.
-const DEEPEST: usize = 32;
+pub(super) const DEEPEST: usize = 32;
 
 /// How many keys, values, mappings and lists a file may hold.
-const MOST_NODES: usize = 20_000;
+pub(super) const MOST_NODES: usize = 20_000;
 
-fn parser(text: &str) -> Parser<'_, StrInput<'_>> {
+pub(super) fn parser(text: &str) -> Parser<'_, StrInput<'_>> {
     let options = granit_parser::options! {
         disallow_directives: true,
         emit_unresolved_aliases: true,

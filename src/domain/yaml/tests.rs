@@ -1,5 +1,6 @@
 //! What is read, and where it stands.
 
+use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -130,4 +131,98 @@ fn hostile_files_are_answered(#[case] text: String) {
     let (document, findings) = parse("a.yaml", text.as_bytes());
     assert!(document.is_some() || !findings.is_empty());
     assert!(findings.len() <= MOST_FINDINGS);
+}
+
+/// What the whole of a text costs, without a clock: the events that its parser makes of it.
+fn events(text: &str) -> usize {
+    let mut parser = reader::parser(text);
+    let mut events = 0;
+    while let Some(Ok(_)) = parser.next_event() {
+        events += 1;
+    }
+    events
+}
+
+/// What a document holds: its keys and values, the bytes of its texts with those of the places, and how deep it goes.
+fn held(value: &Value) -> (usize, usize, usize) {
+    let parts: Vec<(usize, (usize, usize, usize))> = match value {
+        Value::Array(list) => list.iter().map(|value| (0, held(value))).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (2 * key.len(), held(value)))
+            .collect(),
+        Value::String(text) => return (1, text.len(), 0),
+        _ => return (1, 0, 0),
+    };
+    let keys = if value.is_object() { parts.len() } else { 0 };
+    parts
+        .into_iter()
+        .fold((1 + keys, 0, 1), |(nodes, bytes, deep), (key, part)| {
+            (nodes + part.0, bytes + key + part.1, deep.max(1 + part.2))
+        })
+}
+
+/// Time and memory are bounded by the size of the file: a line of events for its bytes, and no more held than stands
+/// in it. An escape such as `\P` is one byte longer than it looks, and keys are held twice.
+fn assert_bounded(text: &str) {
+    assert!(
+        events(text) <= 3 * text.len() + 8,
+        "{} events of {} bytes",
+        events(text),
+        text.len()
+    );
+    let (document, findings) = parse("a.yaml", text.as_bytes());
+    assert!(document.is_some() || !findings.is_empty());
+    assert!(findings.len() <= MOST_FINDINGS);
+    let said: usize = findings.iter().map(|f| f.message.len() + f.hint.len()).sum();
+    assert!(said <= MOST_FINDINGS * 400, "{said} bytes of findings");
+    if let Some(document) = document {
+        let (nodes, bytes, deep) = held(&document.value);
+        assert!(
+            nodes <= reader::MOST_NODES && deep <= reader::DEEPEST,
+            "{nodes} nodes, {deep} deep"
+        );
+        assert!(bytes <= 3 * text.len(), "{bytes} bytes of {}", text.len());
+    }
+}
+
+#[rstest]
+#[case::deep_lists("[", 5_000, "")]
+#[case::deep_mappings("{a: ", 5_000, "")]
+#[case::deep_blocks("- ", 20_000, "x")]
+#[case::deep_keys("? ", 20_000, "x")]
+#[case::wide("[1,", 1, "2,")]
+#[case::anchors_of_nothing("&a ", 50_000, "")]
+#[case::tags_of_nothing("!a ", 50_000, "")]
+#[case::empty_values("- \n", 60_000, "")]
+#[case::empty_keys(": \n", 60_000, "")]
+#[case::empty_documents("---\n...\n", 20_000, "")]
+#[case::comments("# a\n", 60_000, "")]
+#[case::escapes("\"\\P\\L\\N\\_\": 1\n", 15_000, "")]
+#[case::folded(">-\n a\n\n b\n", 1, "x")]
+#[case::one_long_key("a", 200_000, ": 1")]
+#[case::quotes("'", 200_000, "")]
+#[case::flow_in_flow("[{a: [", 3_000, "]}]")]
+#[case::colons_in_flow("{::", 20_000, "}")]
+fn what_a_file_costs_is_bounded_by_its_size(#[case] piece: &str, #[case] times: usize, #[case] end: &str) {
+    assert_bounded(&format!("{}{end}", piece.repeat(times)));
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_file_holds_it_costs_no_more_than_its_size(
+        pieces in proptest::collection::vec(
+            (
+                proptest::sample::select(vec![
+                    "a: ", "- ", "? ", "[", "]", "{", "}", ",", "&a ", "*a", "!t ", "<<: ", "\n", "  ", "\"", "'", "|\n",
+                    ">-\n", "#", "---\n", "...\n", "%", "@", "`", "x", "1", "~", "\\P", "\t", "\u{2028}", "é", "\u{feff}",
+                ]),
+                1_usize..80,
+            ),
+            0..40,
+        )
+    ) {
+        let text: String = pieces.iter().map(|(piece, times)| piece.repeat(*times)).collect();
+        assert_bounded(&text);
+    }
 }
