@@ -67,6 +67,7 @@ pub struct Landfall {
     wake: Wake,
     webhooks: BTreeMap<RepositoryId, Arc<dyn Webhook>>,
     simulator: Simulator,
+    proxies: Vec<ipnet::IpNet>,
 }
 
 impl Landfall {
@@ -130,6 +131,7 @@ impl Landfall {
             wake,
             webhooks,
             simulator,
+            proxies: config.http.proxies.clone(),
         })
     }
 
@@ -165,6 +167,7 @@ impl Landfall {
             self.app.clone(),
             self.webhooks.clone(),
             Arc::new(move || wake.hint()),
+            self.proxies.clone(),
         );
         let (served, ()) = tokio::join!(http.serve(listener, shutdown.clone()), self.worker.run(shutdown));
         if let Err(error) = served {

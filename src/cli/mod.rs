@@ -15,7 +15,7 @@ pub mod validate;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// When your merge request lands, your infrastructure is there.
 #[derive(Debug, Parser)]
@@ -44,6 +44,12 @@ enum Command {
     Schema(schema::SchemaArguments),
     /// Print every setting with its default and what it is for.
     Config,
+}
+
+/// What can be typed, for whoever lists it. ARCHITECTURE.md says who may use each command; a test compares.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Reads the arguments, runs the command, and says how it ended.

@@ -1,12 +1,13 @@
 //! The configuration: defaults, then a file, then the environment, then validated once. `defaults.toml` is the
 //! reference.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Toml};
+use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
@@ -45,6 +46,14 @@ pub enum ConfigError {
     /// Two repositories have one id.
     #[error("configuration: [[repositories]] has the id {0} twice: give each its own")]
     DuplicateRepository(RepositoryId),
+    /// Two repositories have one webhook secret: whoever may see it in one project could sign for the other.
+    #[error("configuration: the repositories {0} and {1} share a webhook secret: give each its own")]
+    SharedSecret(RepositoryId, RepositoryId),
+    /// Something that is no address stands among the proxies.
+    #[error(
+        "configuration: http.proxies: {0:?} is not an address or a block of them, such as \"10.0.0.0/8\""
+    )]
+    Proxy(String),
 }
 
 /// The whole configuration, found valid; secrets are read.
@@ -75,11 +84,12 @@ pub struct Database {
 }
 
 /// `[http]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Http {
     /// Where webhooks are received.
     pub listen: SocketAddr,
+    /// The proxies that are believed when they say where a call came from.
+    pub proxies: Vec<IpNet>,
 }
 
 /// `[mirror]`
@@ -173,13 +183,20 @@ pub struct Repository {
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     database: Database,
-    http: Http,
+    http: RawHttp,
     mirror: MirrorSettings,
     simulator: SimulatorSettings,
     worker: WorkerSettings,
     log: Log,
     #[serde(default)]
     repositories: Vec<RawRepository>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHttp {
+    listen: SocketAddr,
+    proxies: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -297,17 +314,50 @@ impl Config {
             if repositories.iter().any(|other| other.id == repository.id) {
                 return Err(ConfigError::DuplicateRepository(repository.id));
             }
+            if let Some(other) = repositories
+                .iter()
+                .find(|other| other.shares_a_secret(&repository))
+            {
+                return Err(ConfigError::SharedSecret(other.id.clone(), repository.id));
+            }
             repositories.push(repository);
         }
         Ok(Self {
             database: raw.database,
-            http: raw.http,
+            http: raw.http.validate()?,
             mirror: raw.mirror,
             simulator: raw.simulator,
             worker: raw.worker,
             log: raw.log,
             repositories,
         })
+    }
+}
+
+impl RawHttp {
+    fn validate(self) -> Result<Http, ConfigError> {
+        let proxy = |text: String| {
+            let block = text.parse::<IpNet>();
+            block
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+                .map_err(|_| ConfigError::Proxy(text))
+        };
+        Ok(Http {
+            listen: self.listen,
+            proxies: self.proxies.into_iter().map(proxy).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Repository {
+    /// Whether a webhook of the one could pass for one of the other.
+    fn shares_a_secret(&self, other: &Self) -> bool {
+        let all =
+            |of: &Self| -> Vec<Secret> { [of.signing_tokens.clone(), of.secret_tokens.clone()].concat() };
+        let theirs = all(other);
+        all(self)
+            .iter()
+            .any(|ours| theirs.iter().any(|theirs| theirs.reveal() == ours.reveal()))
     }
 }
 
@@ -418,6 +468,11 @@ mod tests {
                 "repository id",
             ),
             (format!("{REPOSITORY}\nproyect = 1"), "proyect"),
+            (
+                format!("{REPOSITORY}{}", REPOSITORY.replace("\"requests\"", "\"other\"")),
+                "requests and other share a webhook secret",
+            ),
+            ("[http]\nproxies = [\"proxy.example.com\"]".into(), "http.proxies"),
             ("[htpp]\nlisten = \"127.0.0.1:1\"".into(), "htpp"),
             (
                 REPOSITORY.replace("gitlab\"\n        url", "gitlap\"\n        url"),
@@ -431,6 +486,13 @@ mod tests {
         }
         let config = Config::from_text(REPOSITORY).unwrap();
         assert!(!format!("{config:?}").contains("glpat"), "{config:?}");
+    }
+
+    #[test]
+    fn proxies_are_addresses_or_blocks_of_them() {
+        let config = Config::from_text("[http]\nproxies = [\"127.0.0.1\", \"fd00::/8\"]").unwrap();
+        let proxies: Vec<String> = config.http.proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(proxies, ["127.0.0.1/32", "fd00::/8"]);
     }
 
     #[test]

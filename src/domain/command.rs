@@ -22,6 +22,15 @@ pub enum Command {
 /// What every command line begins with.
 pub const PREFIX: &str = "/landfall";
 
+/// Every command, as the help and ARCHITECTURE.md name it.
+pub const ALL: [&str; 5] = [
+    "/landfall plan",
+    "/landfall approve <digest>",
+    "/landfall retry",
+    "/landfall cancel",
+    "/landfall help",
+];
+
 /// The commands of a note. Lines in code fences and quotes are text.
 #[must_use]
 pub fn parse(note: &str) -> Vec<Command> {
@@ -57,6 +66,17 @@ fn is_digest(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_command_that_is_listed_is_one() {
+        for command in ALL {
+            let told = parse(&command.replace("<digest>", &"0a1b".repeat(8)));
+            assert!(
+                !matches!(told.as_slice(), [] | [Command::Unknown(_)]),
+                "{command}"
+            );
+        }
+    }
 
     #[test]
     fn a_note_says_what_it_says() {

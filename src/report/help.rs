@@ -54,7 +54,7 @@ pub fn not_allowed(username: &str, marker: &Marker) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reader::{HOSTILE, assert_only_ours};
+    use super::super::samples::{HOSTILE, assert_only_ours};
     use super::*;
     use crate::domain::command::{Command, parse};
     use crate::domain::ids::NoteId;
@@ -73,7 +73,7 @@ mod tests {
             .split('`')
             .filter(|text| text.starts_with("/landfall"))
             .collect();
-        assert_eq!(commands.len(), 5);
+        assert_eq!(commands, crate::domain::command::ALL);
         for command in commands {
             let command = command.replace("<digest>", &"0a".repeat(16));
             assert!(

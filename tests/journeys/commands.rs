@@ -1,5 +1,8 @@
 //! What people say in comments, and what is made of it.
 
+use reqwest::Method;
+use serde_json::json;
+
 use crate::support::people::SHOP_IS_THERE;
 use crate::support::world::World;
 
@@ -140,4 +143,34 @@ async fn what_was_merged_too_early_can_be_signed_off_still() {
     world.settles().await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);
     assert!(merge_request.result().await.contains("@dana"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_work_here_is_not_obeyed() {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(WAITING, &["press **Approve**"]).await;
+    let digest = merge_request.digest().await;
+    let eve = format!("projects/{}/members/{}", world.project, world.id_of("eve"));
+    let level = json!({ "access_level": 20 });
+    world.person("root").does(Method::PUT, &eve, &level).await;
+    for (told, command) in landfall::domain::command::ALL.into_iter().enumerate() {
+        let command = command.replace("<digest>", &digest);
+        world.eve().comments(&merge_request, &command).await;
+        world
+            .until("an answer", async || {
+                let answers = merge_request.written("answer").await;
+                (answers.len() == told + 1).then_some(())
+            })
+            .await;
+    }
+    for answer in merge_request.written("answer").await {
+        assert!(
+            answer.body.contains("followed only from active members"),
+            "{}",
+            answer.body
+        );
+    }
+    merge_request.shows(WAITING, &["press **Approve**"]).await;
+    assert!(world.ledger().await.is_empty());
 }

@@ -1,5 +1,6 @@
 //! The world that the tests run in.
 
 pub(crate) mod git;
+pub(crate) mod named;
 pub(crate) mod people;
 pub(crate) mod world;
