@@ -8,6 +8,9 @@ use landfall::cli::Exit;
 use landfall::cli::findings::Look;
 use landfall::cli::validate::{Format, ValidateArguments, run_with};
 use landfall::domain::finding::Code;
+use rstest::rstest;
+
+use crate::support::named::assert_tests_exist;
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -177,23 +180,102 @@ fn what_cannot_change_is_told_in_every_format() {
     );
 }
 
+/// What files alone cannot show, and the test that does: it takes a merge request, a cloud, or a file too large to keep.
+const SHOWN_ELSEWHERE: &[(Code, &str)] = &[
+    (Code::TooLarge, "a_large_file_and_another_repository_are_not_read"),
+    (Code::ChangedOnBothSides, "two_merge_requests_on_one_request_name_each_other"),
+    (Code::ChangedElsewhere, "two_merge_requests_on_one_request_name_each_other"),
+    (Code::StillElsewhere, "what_is_retained_stays_is_listed_and_can_be_taken_back"),
+    (Code::PlanRefused, "a_replacement_stands_out_and_one_that_loses_data_is_refused"),
+    (Code::NoRules, "a_folder_without_rules_is_told"),
+];
+
 #[test]
-fn the_broken_folders_hold_every_finding_that_files_can_give() {
-    // What the size of a file, a merge request or a provider has to say has tests of its own.
-    let elsewhere = [
-        Code::TooLarge,
-        Code::ChangedOnBothSides,
-        Code::ChangedElsewhere,
-        Code::StillElsewhere,
-        Code::PlanRefused,
-        Code::NoRules,
-    ];
-    let (_, mut out, _) = validate(&[here("tests/broken")], Format::Text);
-    out.push_str(&validate(&[here("tests/broken-rules")], Format::Text).1);
-    out.push_str(&validate_against(broken_update().path(), "HEAD").1);
-    for code in Code::ALL.iter().filter(|code| !elsewhere.contains(code)) {
-        assert!(out.contains(&format!("[{code}]")), "no broken file gives {code}");
+fn every_finding_there_is_has_a_file_or_a_test_that_shows_it() {
+    let mut told = findings_of(&[here("tests/broken")], None);
+    told.extend(findings_of(&[here("tests/broken-rules")], None));
+    told.extend(findings_of(&[broken_update().path().into()], Some("HEAD")));
+    let told: BTreeSet<&str> = told
+        .iter()
+        .filter_map(|finding| finding["code"].as_str())
+        .collect();
+    for code in Code::ALL {
+        let elsewhere = SHOWN_ELSEWHERE.iter().any(|(other, _)| other == code);
+        assert_ne!(
+            told.contains(code.as_str()),
+            elsewhere,
+            "{code}: add a file that gives it to tests/broken, or the test that shows it to SHOWN_ELSEWHERE"
+        );
     }
+    assert_tests_exist(SHOWN_ELSEWHERE.iter().map(|(_, test)| *test));
+}
+
+fn findings_of(paths: &[PathBuf], base: Option<&str>) -> Vec<serde_json::Value> {
+    let arguments = ValidateArguments {
+        paths: paths.to_vec(),
+        base: base.map(String::from),
+        format: Format::Json,
+    };
+    let mut out = Vec::new();
+    run_with(&arguments, Look::Lines, &mut out, &mut std::io::sink()).expect("it can be read");
+    let mut report: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    match report["findings"].take() {
+        serde_json::Value::Array(findings) => findings,
+        other => panic!("{other}"),
+    }
+}
+
+/// What can be wrong with a file of a merge request, each with the file of `tests/broken` that has it and its place.
+#[rstest]
+#[case::unknown_field("unknown-field.yaml", 8, 3, Code::UnknownField, "Did you mean `storage`?")]
+#[case::unknown_field_of_an_entry(
+    "unknown-field.yaml",
+    11,
+    7,
+    Code::UnknownField,
+    "Did you mean `diskSize`?"
+)]
+#[case::duplicate_key("duplicate-key.yaml", 10, 3, Code::DuplicateKey, "")]
+#[case::several_documents("several.yaml", 10, 1, Code::SeveralDocuments, "")]
+#[case::anchor("anchor.yaml", 9, 7, Code::YamlFeature, "")]
+#[case::alias("anchor.yaml", 10, 7, Code::YamlFeature, "")]
+#[case::merge_key("anchor.yaml", 11, 7, Code::YamlFeature, "")]
+#[case::tag("anchor.yaml", 12, 13, Code::YamlFeature, "")]
+#[case::bomb("bomb-of-aliases.yaml", 8, 12, Code::YamlFeature, "")]
+#[case::depth("bomb.yaml", 8, 44, Code::TooComplex, "")]
+#[case::wrong_type("wrong-type.yaml", 10, 17, Code::WrongType, "")]
+#[case::not_utf_8("not-text.yaml", 8, 8, Code::NotUtf8, "")]
+#[case::symbolic_link("link.yaml", 1, 1, Code::NotAPlainFile, "links are not followed")]
+#[case::clashing_names("twice.yaml", 1, 1, Code::DuplicateRequest, "")]
+#[case::clashing_names_in_a_file("duplicate-name.yaml", 10, 13, Code::DuplicateName, "")]
+#[case::folder_of_another_team("../data-team/wrong-team.yaml", 5, 9, Code::WrongTeam, "requests/web-team/")]
+#[case::environment_that_is_not_defined("unknown-environment.yaml", 7, 16, Code::UnknownEnvironment, "`dev`")]
+#[case::reference_that_dangles("dangling.yaml", 13, 16, Code::WrongTeam, "`web-team`")]
+#[case::looks_like_a_secret("secret.yaml", 10, 29, Code::LooksLikeSecret, "")]
+fn what_is_wrong_with_a_file_is_told_where_it_stands(
+    #[case] file: &str,
+    #[case] line: u64,
+    #[case] column: u64,
+    #[case] code: Code,
+    #[case] hint: &str,
+) {
+    let path = match file.strip_prefix("../") {
+        Some(other) => format!("requests/{other}"),
+        None => format!("requests/web-team/{file}"),
+    };
+    let findings = findings_of(&[here("tests/broken").join(&path)], None);
+    let found = findings.iter().find(|finding| {
+        finding["path"] == path.as_str()
+            && finding["line"] == line
+            && finding["column"] == column
+            && finding["code"] == code.as_str()
+    });
+    let found = found.unwrap_or_else(|| panic!("{findings:#?}"));
+    assert!(
+        found["hint"].as_str().is_some_and(|told| told.contains(hint)),
+        "{found}"
+    );
+    assert_eq!(found["severity"], "error");
 }
 
 #[test]
