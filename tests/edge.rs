@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use landfall::clock::{Clock as _, CountingIds, ManualClock};
 use landfall::config::Config;
@@ -20,12 +19,12 @@ use landfall::http::{Http, Route};
 use landfall::wiring::{Landfall, Mark, listen};
 use rstest::rstest;
 use serde_json::json;
-use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::named::assert_tests_exist;
+use crate::support::signature::sign;
 
 const OURS: [u8; 32] = *b"the signing key of requests.....";
 const THEIRS: [u8; 32] = *b"the signing key of another......";
@@ -177,12 +176,6 @@ fn event(project: u64) -> Vec<u8> {
     json!({"object_kind": "merge_request", "project": {"id": project}, "object_attributes": {"iid": 7}})
         .to_string()
         .into_bytes()
-}
-
-fn sign(key: &[u8], id: &str, at: i64, body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.update(&[id.as_bytes(), b".", at.to_string().as_bytes(), b".", body].concat());
-    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
 /// A delivery as GitLab would send it with that key.

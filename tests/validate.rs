@@ -183,10 +183,22 @@ fn what_cannot_change_is_told_in_every_format() {
 /// What files alone cannot show, and the test that does: it takes a merge request, a cloud, or a file too large to keep.
 const SHOWN_ELSEWHERE: &[(Code, &str)] = &[
     (Code::TooLarge, "a_large_file_and_another_repository_are_not_read"),
-    (Code::ChangedOnBothSides, "two_merge_requests_on_one_request_name_each_other"),
-    (Code::ChangedElsewhere, "two_merge_requests_on_one_request_name_each_other"),
-    (Code::StillElsewhere, "what_is_retained_stays_is_listed_and_can_be_taken_back"),
-    (Code::PlanRefused, "a_replacement_stands_out_and_one_that_loses_data_is_refused"),
+    (
+        Code::ChangedOnBothSides,
+        "two_merge_requests_on_one_request_name_each_other",
+    ),
+    (
+        Code::ChangedElsewhere,
+        "two_merge_requests_on_one_request_name_each_other",
+    ),
+    (
+        Code::StillElsewhere,
+        "what_is_retained_stays_is_listed_and_can_be_taken_back",
+    ),
+    (
+        Code::PlanRefused,
+        "a_replacement_stands_out_and_one_that_loses_data_is_refused",
+    ),
     (Code::NoRules, "a_folder_without_rules_is_told"),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use landfall::domain::change::ChangeKind;
 use landfall::domain::command;
 use landfall::domain::finding::{Code, Finding, Place};
 use landfall::domain::ids::{
@@ -16,7 +17,6 @@ use landfall::domain::rules::ProviderKind;
 use landfall::domain::run::RunState;
 use landfall::domain::signoff::{Discount, Missing};
 use landfall::domain::step::{Failure, FailureClass, StepState};
-use landfall::domain::transition::ChangeKind;
 use landfall::report::{
     Context, DirectPush, Limits, Marker, comment as write_comment, help, issue, not_allowed, result, status,
     suspended,
@@ -184,6 +184,8 @@ fn report(text: &str, standing: Standing) -> Report {
         request: orders.clone(),
         environment: development.clone(),
         state: RunState::Failed,
+        retained: vec![],
+        gone: vec![],
         steps: states.map(step).into(),
         seconds: Some(31),
     };

@@ -119,6 +119,35 @@ impl<'w> Person<'w> {
         self.pushes("main", files)
     }
 
+    /// The same as somebody else's work: `Name <e-mail>`.
+    pub(crate) fn pushes_as(&self, branch: &str, files: &[(&str, Option<&str>)], author: &str) {
+        self.commits(branch, files);
+        let clone = self.clone();
+        tokio::task::block_in_place(|| {
+            clone.run(&["commit", "--quiet", "--amend", "--no-edit", "--author", author]);
+        });
+        self.sends(&["origin", branch]);
+    }
+
+    /// Opens a merge request for a branch that is there.
+    pub(crate) async fn opens_from(&self, branch: &str) -> MergeRequest<'w> {
+        let asked =
+            json!({ "source_branch": branch, "target_branch": "main", "title": format!("Ask for {branch}") });
+        let path = format!("projects/{}/merge_requests", self.world.project);
+        self.does(Method::POST, &path, &asked).await;
+        self.finds(branch).await
+    }
+
+    /// Closes a merge request.
+    pub(crate) async fn closes(&self, merge_request: &MergeRequest<'_>) {
+        self.does(
+            Method::PUT,
+            &merge_request.at(""),
+            &json!({ "state_event": "close" }),
+        )
+        .await;
+    }
+
     fn commits(&self, branch: &str, files: &[(&str, Option<&str>)]) {
         let clone = self.clone();
         tokio::task::block_in_place(|| {
@@ -152,7 +181,8 @@ impl<'w> Person<'w> {
         })
     }
 
-    async fn finds(&self, branch: &str) -> MergeRequest<'w> {
+    /// The open merge request of a branch.
+    pub(crate) async fn finds(&self, branch: &str) -> MergeRequest<'w> {
         let path = format!(
             "projects/{}/merge_requests?state=opened&source_branch={branch}",
             self.world.project

@@ -14,7 +14,7 @@ use landfall::domain::key::Key;
 use landfall::domain::landing::Mode;
 use landfall::provider::Scope;
 use landfall::provider::simulator::{Happening, Latency, Simulator, SimulatorOptions};
-use landfall::sandbox::{Options, Sandbox, User};
+use landfall::sandbox::{Options, Sandbox, SentDelivery, User};
 use landfall::wiring::{Landfall, Mark, listen};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::people::{MergeRequest, Person};
+use super::signature::sign;
 
 /// How long anything may take before the test gives up and says what it knows.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// The repository's id in the configuration.
 const REPOSITORY: &str = "requests";
 const SIGNING_TOKEN: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+/// The key in it.
+const SIGNING_KEY: [u8; 32] = *b"01234567890123456789012345678901";
 
 /// The repository's rules: `ada` and `grace` are admins.
 const RULES: &str = "\
@@ -411,6 +414,61 @@ impl World {
             Some(id) => root.does(Method::PUT, &format!("{hooks}/{id}"), &hook).await,
             None => root.does(Method::POST, &hooks, &hook).await,
         };
+    }
+
+    /// Somebody whom the platform team trusts with the branch, and with no sign-off.
+    pub(crate) async fn eve_is_maintainer(&self) {
+        let member = format!("projects/{}/members/{}", self.project, self.id_of("eve"));
+        let level = json!({ "access_level": 40 });
+        self.person("root").does(Method::PUT, &member, &level).await;
+    }
+
+    /// Sends Landfall a delivery of the hook's own signature; answers the status.
+    pub(crate) async fn delivers(&self, event: &str, body: &Value) -> u16 {
+        let (id, at) = (
+            format!("forged-{}", self.clock.now()),
+            self.clock.now().as_second(),
+        );
+        let body = body.to_string().into_bytes();
+        let signature = sign(&SIGNING_KEY, &id, at, &body);
+        let headers = [
+            ("X-Gitlab-Event", event.to_owned()),
+            ("webhook-id", id),
+            ("webhook-timestamp", at.to_string()),
+            ("webhook-signature", signature),
+        ];
+        self.posts(&headers, body).await
+    }
+
+    /// The same with nobody's signature.
+    pub(crate) async fn delivers_unsigned(&self, event: &str, body: &Value) -> u16 {
+        self.posts(
+            &[("X-Gitlab-Event", event.to_owned())],
+            body.to_string().into_bytes(),
+        )
+        .await
+    }
+
+    /// Sends Landfall what the forge sent it before, to the letter.
+    pub(crate) async fn replays(&self, sent: &SentDelivery) -> u16 {
+        let headers: Vec<(&str, String)> = sent
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()))
+            .collect();
+        self.posts(&headers, sent.body.clone()).await
+    }
+
+    async fn posts(&self, headers: &[(&str, String)], body: Vec<u8>) -> u16 {
+        let hooks = self
+            .person("root")
+            .reads(&format!("projects/{}/hooks", self.project))
+            .await;
+        let mut request = self.client.post(text(&hooks[0]["url"])).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        request.send().await.unwrap().status().as_u16()
     }
 
     /// Waits until every webhook has arrived and nothing is left to do but the next sweep.
