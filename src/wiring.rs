@@ -147,10 +147,10 @@ impl Landfall {
         &self.simulator
     }
 
-    /// Receives webhooks and works, until `shutdown`.
+    /// Receives webhooks and works, until `shutdown`. What a process that was killed was about is taken over.
     ///
     /// # Errors
-    /// The store's: the first sweeps could not be asked for.
+    /// The store's: it could not go to work, or the first sweeps could not be asked for.
     pub async fn run(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), WiringError> {
         let sweeps: Vec<Touch> = self
             .webhooks
@@ -161,6 +161,7 @@ impl Landfall {
                 })
             })
             .collect();
+        let _at_work = self.app.store().go_to_work().await?;
         self.app.store().touch(&sweeps).await?;
         let wake = self.wake.clone();
         let http = Http::new(

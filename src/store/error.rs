@@ -63,6 +63,15 @@ pub enum StoreError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The file that says whether anybody is at work on the database cannot be locked.
+    #[error("cannot lock {}: its folder must be writable, and on a file system that knows locks", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Somebody else works on the key by now: what was done under the old lease is not recorded.
     #[error("the lease on {key} was lost to another worker; nothing was recorded")]
     LeaseLost {

@@ -10,12 +10,16 @@ use crate::domain::key::{Key, Share};
 use crate::store::values::{from_micros, later, read_count, to_integer, to_micros};
 use crate::store::{Store, StoreError};
 
+mod at_work;
 mod give_back;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;
 mod turn;
+
+pub use at_work::AtWork;
+pub(in crate::store) use at_work::lock_of;
 
 /// Where fresh work waits; sweeps wait in the other lane.
 const FRESH: i64 = 0;

@@ -34,7 +34,7 @@ pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Holding};
 pub use commands::{ObeyedNote, ReadNotes};
 pub use deliveries::{DeliveryRecord, Recorded};
 pub use error::StoreError;
-pub use keys::{Cause, DeadKey, Finished, Lease, PendingKey, Touch};
+pub use keys::{AtWork, Cause, DeadKey, Finished, Lease, PendingKey, Touch};
 pub use reports::OwnNote;
 pub use repositories::{Examined, RepositoryState};
 pub use requests::Desired;
@@ -109,6 +109,8 @@ struct Inner {
     writer: Writer,
     readers: SqlitePool,
     clock: Arc<dyn Clock>,
+    /// The file whose lock says that somebody is at work.
+    lock: PathBuf,
 }
 
 impl Store {
@@ -154,6 +156,7 @@ impl Store {
                 writer,
                 readers,
                 clock,
+                lock: keys::lock_of(&path),
             }),
         })
     }

@@ -70,7 +70,7 @@ impl Reconcile for Logging {
     }
 }
 
-/// Another process: a worker until nothing is pending, or one that claims and then hangs.
+/// Another process: a worker until nothing is pending, one that claims and then hangs, or one that is only there.
 #[test]
 fn the_other_process() {
     let (Ok(folder), Ok(role)) = (std::env::var(FOLDER), std::env::var(ROLE)) else {
@@ -85,7 +85,13 @@ fn the_other_process() {
         let store = open(&folder, Arc::new(SystemClock)).await;
         match role.as_str() {
             "works" => work_until_nothing_is_left(&folder, store).await,
+            "watches" => {
+                let _at_work = store.go_to_work().await.unwrap();
+                println!("\nwatching");
+                std::future::pending::<()>().await;
+            }
             "hangs" => {
+                let _at_work = store.go_to_work().await.unwrap();
                 let leases = store
                     .claim_up_to(10, Duration::from_secs(60), "hangs")
                     .await
@@ -198,11 +204,7 @@ async fn the_keys_of_a_process_that_was_killed_are_taken_over() {
     store.touch(&touches).await.unwrap();
 
     let mut other = start(&folder, "hangs");
-    let lines = BufReader::new(other.stdout.take().unwrap()).lines();
-    let claimed = lines
-        .map_while(Result::ok)
-        .find(|line| line.starts_with("claimed"));
-    assert_eq!(claimed.as_deref(), Some("claimed 10"));
+    assert_eq!(says(&mut other, "claimed"), "claimed 10");
     other.kill().unwrap();
     other.wait().unwrap();
 
@@ -213,4 +215,44 @@ async fn the_keys_of_a_process_that_was_killed_are_taken_over() {
         .unwrap();
     assert_eq!(taken.len(), 10);
     assert!(taken.iter().all(|lease| lease.fence > 10 && lease.attempts == 2));
+}
+
+/// A process that is killed leaves its leases, and nobody waits for them who finds itself alone.
+#[tokio::test]
+async fn who_comes_back_alone_waits_for_no_lease_of_the_dead() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path(), Arc::new(SystemClock)).await;
+    let touches: Vec<Touch> = (0..10).map(|number| Touch::fact(review(number))).collect();
+    store.touch(&touches).await.unwrap();
+
+    let (mut dies, mut lives) = (start(&folder, "hangs"), start(&folder, "watches"));
+    let held = says(&mut dies, "claimed");
+    assert_eq!(held, "claimed 10");
+    says(&mut lives, "watching");
+    dies.kill().unwrap();
+    dies.wait().unwrap();
+
+    // Somebody is at work, and might hold these leases.
+    let at_work = store.go_to_work().await.unwrap();
+    assert!(store.claim(Duration::from_secs(60), "beside").await.unwrap().is_none());
+    drop(at_work);
+    lives.kill().unwrap();
+    lives.wait().unwrap();
+
+    let _at_work = store.go_to_work().await.unwrap();
+    let taken = store
+        .claim_up_to(20, Duration::from_secs(60), "alone")
+        .await
+        .unwrap();
+    assert_eq!(taken.len(), 10);
+    assert!(taken.iter().all(|lease| lease.fence > 10 && lease.attempts == 2));
+}
+
+/// Waits for a line that begins so.
+fn says(process: &mut Child, begins: &str) -> String {
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    lines
+        .map_while(Result::ok)
+        .find(|line| line.starts_with(begins))
+        .unwrap()
 }
