@@ -3,6 +3,7 @@
 
 mod edge;
 mod fuzz;
+mod crash;
 mod gitlab;
 mod journeys;
 mod mirror;

@@ -1,5 +1,7 @@
 //! The world that the tests run in.
 
+pub(crate) mod dice;
+pub(crate) mod follow;
 pub(crate) mod git;
 pub(crate) mod named;
 pub(crate) mod people;

@@ -44,7 +44,8 @@ impl<'w> Person<'w> {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    async fn tries(&self, method: Method, path: &str, body: &Value) -> (StatusCode, String) {
+    /// Tries something on the forge, which may not let them.
+    pub(crate) async fn tries(&self, method: Method, path: &str, body: &Value) -> (StatusCode, String) {
         let url = self
             .world
             .sandbox
@@ -373,7 +374,8 @@ impl MergeRequest<'_> {
     }
 }
 
-fn headline(body: &str) -> &str {
+/// The verdict of a comment.
+pub(crate) fn headline(body: &str) -> &str {
     body.lines()
         .find_map(|line| line.strip_prefix("### "))
         .unwrap_or_default()

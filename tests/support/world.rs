@@ -114,7 +114,8 @@ impl World {
         world
     }
 
-    async fn before_landfall(settings: Settings) -> Self {
+    /// A world in which Landfall has never run, and nothing is accepted.
+    pub(crate) async fn before_landfall(settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let time = clock.clone();
@@ -379,7 +380,8 @@ impl World {
         self.database = "another.db".into();
     }
 
-    fn configuration(&self, listen: &str) -> String {
+    /// The configuration of a Landfall that listens there.
+    pub(crate) fn configuration(&self, listen: &str) -> String {
         let quoted = |text: &str| Value::String(text.to_owned()).to_string();
         let path = |name: &str| -> PathBuf { self.directory.path().join(name) };
         let file = |name: &str| quoted(&path(name).display().to_string());
@@ -399,7 +401,8 @@ impl World {
         )
     }
 
-    async fn webhook_leads_to(&self, url: &str) {
+    /// Has the project's webhook lead there.
+    pub(crate) async fn webhook_leads_to(&self, url: &str) {
         let root = self.person("root");
         let hooks = format!("projects/{}/hooks", self.project);
         let known = root.reads(&hooks).await;
