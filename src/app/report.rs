@@ -14,7 +14,7 @@ use crate::domain::landing::HeldBecause;
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::report::{Aftermath, CommandAnswer, Report, ReportedRun, Standing};
 use crate::domain::review::Shown;
-use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue};
+use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note};
 use crate::report::{self as text, Context, Limits, Marker, StatusState};
 use crate::store::{Lease, OwnNote, Store};
 
@@ -34,6 +34,18 @@ enum Written {
     Now,
     /// It was begun before a crash and may still be on its way: look again then.
     Later(Timestamp),
+}
+
+/// Where a note of ours is.
+enum Place {
+    /// Nowhere.
+    Nowhere,
+    /// There, with other words.
+    At(NoteId),
+    /// There, with these words: left as it is, so that whoever has approved since has approved what it shows.
+    Said(Note),
+    /// It was begun before a crash and may still come: look again then.
+    OnItsWay(Timestamp),
 }
 
 /// What everything that is written here needs.
@@ -110,11 +122,11 @@ impl Reporter {
             admins: rules.admins.names(),
             is_open: review.is_open(),
         };
-        self.answer_commands(&page).await?;
+        let answered = self.answer_commands(&page).await?;
         let again = self.comment(&page, &report).await?;
         let later = self.result(&page, &report).await?;
         self.status(&page, &report).await?;
-        Ok([again, later]
+        Ok([answered, again, later]
             .into_iter()
             .flatten()
             .min()
@@ -190,8 +202,9 @@ impl Reporter {
         })
     }
 
-    /// Answers commands that are not followed, each once.
-    async fn answer_commands(&self, page: &Page<'_>) -> Result<(), AppError> {
+    /// Answers commands that are not followed, each once. Answers itself when to look again, if one is on its way.
+    async fn answer_commands(&self, page: &Page<'_>) -> Result<Option<Timestamp>, AppError> {
+        let mut later = None;
         for (note, answer) in self.store.answers(&page.repository.id, page.facts.number).await? {
             let marker = Marker::answer(note);
             let known = self
@@ -207,9 +220,11 @@ impl Reporter {
                 CommandAnswer::NothingTo { command } => text::nothing_to(command, &marker),
                 CommandAnswer::NotAllowed { username } => text::not_allowed(username, &marker),
             };
-            self.write(page, &marker, &body, known, None).await?;
+            if let Written::Later(at) = self.write(page, &marker, &body, known, None).await? {
+                later = Some(at);
+            }
         }
-        Ok(())
+        Ok(later)
     }
 
     /// Makes a note of ours say this; `shows` is the digest that it then shows, for the comment.
@@ -226,36 +241,28 @@ impl Reporter {
         if known.as_ref().and_then(|note| note.digest.as_ref()) == Some(&digest) {
             return Ok(Written::Now);
         }
-        let found = match &known {
-            Some(OwnNote { number: Some(id), .. }) => Some(NoteId(*id)),
-            // Begun before a crash: it may be there, or still be on its way.
-            Some(OwnNote { number: None, at, .. }) => match self.look_up(page, marker).await? {
-                Some(id) => Some(id),
-                None => match at.and_then(|at| at.checked_add(page.repository.forge_lag).ok()) {
-                    Some(until) if now < until => return Ok(Written::Later(until)),
-                    _ => None,
-                },
-            },
-            // Never begun by this database; an older one may have been lost, but not one that made the same runs.
-            None if page.facts.notes_count > 0 && !marker.is_of_runs() => self.look_up(page, marker).await?,
-            None => None,
-        };
         let (id, subject) = (&page.repository.id, page.subject());
-        self.store
-            .begin_note(page.lease, id, &subject, marker.as_str(), shows.clone(), now)
-            .await?;
-        let updated = match found {
-            Some(found) => match forge.update_note(number, found, body).await {
-                Ok(note) => Some(note),
-                // Somebody deleted it.
-                Err(ForgeError::NotFound { .. }) => None,
-                Err(error) => return Err(error.into()),
-            },
-            None => None,
-        };
-        let note = match updated {
-            Some(note) => note,
-            None => forge.create_note(number, body).await?,
+        let note = match self.place(page, marker, body, known.as_ref()).await? {
+            Place::OnItsWay(until) => return Ok(Written::Later(until)),
+            Place::Said(note) => note,
+            place => {
+                self.store
+                    .begin_note(page.lease, id, &subject, marker.as_str(), shows.clone(), now)
+                    .await?;
+                let updated = match place {
+                    Place::At(found) => match forge.update_note(number, found, body).await {
+                        Ok(note) => Some(note),
+                        // Somebody deleted it.
+                        Err(ForgeError::NotFound { .. }) => None,
+                        Err(error) => return Err(error.into()),
+                    },
+                    _ => None,
+                };
+                match updated {
+                    Some(note) => note,
+                    None => forge.create_note(number, body).await?,
+                }
+            }
         };
         page.repository.learn_own_user(&note.author);
         let own = OwnNote {
@@ -273,13 +280,42 @@ impl Reporter {
         Ok(Written::Now)
     }
 
-    async fn look_up(&self, page: &Page<'_>, marker: &Marker) -> Result<Option<NoteId>, AppError> {
+    /// Where a note of ours is. What was begun and not recorded is looked up before anything is made.
+    async fn place(
+        &self,
+        page: &Page<'_>,
+        marker: &Marker,
+        body: &str,
+        known: Option<&OwnNote>,
+    ) -> Result<Place, AppError> {
+        match known {
+            Some(OwnNote {
+                number: Some(id),
+                digest: Some(_),
+                ..
+            }) => return Ok(Place::At(NoteId(*id))),
+            // Never begun by this database; an older one may have been lost, but not one that made the same runs.
+            None if page.facts.notes_count == 0 || marker.is_of_runs() => return Ok(Place::Nowhere),
+            _ => {}
+        }
+        let begun = known.filter(|known| known.number.is_none());
+        let arrived = begun
+            .and_then(|begun| begun.at?.checked_add(page.repository.forge_lag).ok())
+            .filter(|arrived| self.clock.now() < *arrived);
+        Ok(match (self.look_up(page, marker).await?, arrived) {
+            (Some(note), _) if note.body.trim_end() == body.trim_end() => Place::Said(note),
+            (Some(note), _) => Place::At(note.id),
+            (None, Some(until)) => Place::OnItsWay(until),
+            (None, None) => Place::Nowhere,
+        })
+    }
+
+    async fn look_up(&self, page: &Page<'_>, marker: &Marker) -> Result<Option<Note>, AppError> {
         let own = page.repository.own_user().await?;
         let notes = page.repository.forge.notes(page.facts.number).await?;
         Ok(notes
             .into_iter()
-            .find(|note| note.author.id == own.id && marker.marks(&note.body))
-            .map(|note| note.id))
+            .find(|note| note.author.id == own.id && marker.marks(&note.body)))
     }
 
     /// The commit status: a courtesy that blocks the button. After the merge only what went wrong is worth one.

@@ -1,0 +1,216 @@
+//! Every call that a journey makes fails in turn: before it did anything, and after, so that its answer is lost and it
+//! is made again. Which calls there are, the forge's own log of a quiet journey says.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use landfall::domain::step::{Failure, FailureClass};
+use landfall::provider::simulator::{Call, Effect, Happening, Matching, Trouble};
+use landfall::sandbox::{AccessLogEntry, RequestAction, RequestFault};
+
+use crate::support::follow::Followers;
+use crate::support::people::{MergeRequest, SHOP, headline};
+use crate::support::world::World;
+
+/// So many worlds share the journeys.
+const WORLDS: usize = 3;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The things of a request, by name and kind.
+const RESOURCES: [&str; 3] = ["database/orders", "storage/pictures", "virtual-machine/web"];
+
+/// Somebody asks for a project of that name, and people do what the comments say until it is there.
+async fn journey<'w>(world: &'w World, name: &str) -> MergeRequest<'w> {
+    let path = format!("requests/web-team/{name}.yaml");
+    let content = SHOP.replace("name: shop", &format!("name: {name}"));
+    let merge_request = world.dana().opens(name, &[(&path, Some(&content))]).await;
+    let mut followers = Followers::default();
+    let looks = async {
+        while !followers.look(world, &merge_request).await {
+            world.lets_time_pass().await;
+            let next = world.clock.now().checked_add(LOOK_EVERY).unwrap();
+            world.clock.sleep_until(next).await;
+        }
+        world.settles().await;
+    };
+    world.patiently(&format!("the end of {name}"), looks).await;
+    merge_request
+}
+
+/// What is wrong with the end of a journey.
+async fn wrong(world: &World, name: &str, merge_request: &MergeRequest<'_>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let entries = world.cloud().ledger().await.unwrap();
+    let mut made: Vec<String> = entries
+        .iter()
+        .filter(|entry| entry.owner.request.to_string() == format!("Project/{name}"))
+        .inspect(|entry| assert_eq!(entry.happening, Happening::Created, "{entry:?}"))
+        .map(|entry| entry.resource.to_string())
+        .collect();
+    made.sort();
+    if made != RESOURCES {
+        wrong.push(format!("made {made:?}"));
+    }
+    let notes = world.notes(merge_request.number).await;
+    let ours: Vec<&str> = notes
+        .iter()
+        .filter(|note| note.author == "landfall")
+        .map(|note| headline(&note.body))
+        .collect();
+    if ours != ["✅ Done", "✅ Done: 3 resources (simulated)"] {
+        wrong.push(format!("comments {ours:?}"));
+    }
+    let statuses = merge_request.statuses(&merge_request.head().await).await;
+    if !statuses.last().is_some_and(|last| last.starts_with("success: ")) {
+        wrong.push(format!("statuses {statuses:?}"));
+    }
+    wrong.extend(world.dead_keys().await);
+    wrong
+}
+
+fn calls(world: &World, mark: usize) -> Vec<AccessLogEntry> {
+    let log = world.sandbox.access_log_since(mark);
+    log.into_iter()
+        .filter(|call| call.user.as_deref() == Some("landfall"))
+        .collect()
+}
+
+/// What kind of call that is: its path without numbers and commits.
+fn kind(call: &AccessLogEntry) -> String {
+    let is_name = |part: &str| {
+        part.parse::<u64>().is_ok() || (part.len() == 40 && part.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let parts = call.path.split('/').map(|part| if is_name(part) { "…" } else { part });
+    format!("{} {}", call.method, parts.collect::<Vec<_>>().join("/"))
+}
+
+#[rstest::rstest]
+#[case::before_anything_is_done(RequestAction::Status(500), 500)]
+#[case::after_it_was_done(RequestAction::LostAnswer(502), 502)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_call_of_the_forge_may_fail(#[case] action: RequestAction, #[case] status: u16) {
+    let quiet = World::start().await;
+    let mark = quiet.sandbox.access_log_len();
+    let merge_request = journey(&quiet, "quiet").await;
+    assert_eq!(
+        wrong(&quiet, "quiet", &merge_request).await,
+        Vec::<String>::new()
+    );
+    let expected = calls(&quiet, mark);
+    let kinds: BTreeSet<String> = expected.iter().map(kind).collect();
+    drop(quiet);
+
+    let share = async |first: usize| {
+        let world = World::start().await;
+        let (mut hit, mut all_wrong) = (BTreeSet::new(), Vec::new());
+        for number in (first..expected.len()).step_by(WORLDS) {
+            let mark = world.sandbox.access_log_len();
+            world.sandbox.order_request_fault(RequestFault {
+                method: None,
+                path_contains: String::new(),
+                by: Some("landfall".into()),
+                after: number,
+                times: 1,
+                action: action.clone(),
+            });
+            let name = format!("shop-{number}");
+            let merge_request = journey(&world, &name).await;
+            world.sandbox.clear_faults();
+            let failed: Vec<String> = calls(&world, mark)
+                .iter()
+                .filter(|call| call.status == status)
+                .map(kind)
+                .collect();
+            let wrong = wrong(&world, &name, &merge_request).await;
+            if !wrong.is_empty() {
+                all_wrong.push(format!("call {number}, {failed:?}: {wrong:?}"));
+            }
+            hit.extend(failed);
+        }
+        (hit, all_wrong)
+    };
+    let shares = futures_util::future::join_all((0..WORLDS).map(share)).await;
+    let (mut hit, mut all_wrong) = (BTreeSet::new(), Vec::new());
+    for (one, wrong) in shares {
+        hit.extend(one);
+        all_wrong.extend(wrong);
+    }
+    println!(
+        "{} journeys, in each of which one call was answered {status}: {hit:#?}",
+        expected.len()
+    );
+    assert!(all_wrong.is_empty(), "{all_wrong:#?}");
+    let missed: Vec<&String> = kinds.difference(&hit).collect();
+    assert!(missed.is_empty(), "never failed: {missed:?}");
+}
+
+/// Which calls of the cloud a journey makes; a new one has to be told of here.
+fn is_made(call: Call) -> bool {
+    match call {
+        Call::Observe | Call::Plan | Call::Start | Call::Poll | Call::Work => true,
+        // Nothing pending is given up, nothing is destroyed, nothing is cancelled.
+        Call::Discard | Call::Destroy | Call::Cancel => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_call_of_the_cloud_may_fail() {
+    let all = [
+        Call::Observe,
+        Call::Plan,
+        Call::Discard,
+        Call::Start,
+        Call::Destroy,
+        Call::Poll,
+        Call::Cancel,
+        Call::Work,
+    ];
+    let failure = |class| Failure::new(class, "not now");
+    let effects = |class| [Effect::Fail(failure(class)), Effect::FailAfter(failure(class))];
+    let mut troubles = Vec::new();
+    for call in all.into_iter().filter(|call| is_made(*call)) {
+        for class in [FailureClass::Throttled, FailureClass::Transient, FailureClass::Conflict] {
+            for effect in effects(class) {
+                let resources: &[Option<&str>] = match call {
+                    Call::Observe => &[None],
+                    _ => &[None, Some("database/orders")],
+                };
+                for resource in resources {
+                    troubles.push((call, effect.clone(), *resource));
+                }
+            }
+        }
+    }
+    let share = async |first: usize| {
+        let world = World::start().await;
+        let mut all_wrong = Vec::new();
+        for (number, (call, effect, resource)) in
+            troubles.iter().enumerate().skip(first).step_by(WORLDS)
+        {
+            let times = if resource.is_some() { 2 } else { 1 };
+            let trouble = Trouble {
+                matching: Matching {
+                    resource: resource.map(|name| name.parse().unwrap()),
+                    ..Matching::default()
+                },
+                ..Trouble::new(*call, times, effect.clone())
+            };
+            world.cloud().order(trouble.clone()).await.unwrap();
+            let name = format!("shop-{number}");
+            let merge_request = journey(&world, &name).await;
+            let mut wrong = wrong(&world, &name, &merge_request).await;
+            let left = world.cloud().troubles().await.unwrap();
+            if !left.is_empty() {
+                wrong.push(format!("never happened: {left:?}"));
+            }
+            if !wrong.is_empty() {
+                all_wrong.push(format!("{trouble:?}: {wrong:?}"));
+            }
+        }
+        all_wrong
+    };
+    let shares = futures_util::future::join_all((0..WORLDS).map(share)).await;
+    let all_wrong: Vec<String> = shares.into_iter().flatten().collect();
+    println!("{} journeys, in each of which a call of the cloud failed", troubles.len());
+    assert!(all_wrong.is_empty(), "{all_wrong:#?}");
+}
