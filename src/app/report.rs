@@ -13,7 +13,7 @@ use crate::domain::key::{Outcome, ReportSubject};
 use crate::domain::landing::HeldBecause;
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::report::{Aftermath, CommandAnswer, Report, ReportedRun, Standing};
-use crate::domain::review::Shown;
+use crate::domain::review::{Judged, Shown};
 use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note};
 use crate::report::{self as text, Context, Limits, Marker, StatusState};
 use crate::store::{Lease, OwnNote, Store};
@@ -125,7 +125,7 @@ impl Reporter {
         let answered = self.answer_commands(&page).await?;
         let again = self.comment(&page, &report).await?;
         let later = self.result(&page, &report).await?;
-        self.status(&page, &report).await?;
+        self.status(&page, &report, review.judged.as_ref()).await?;
         Ok([answered, again, later]
             .into_iter()
             .flatten()
@@ -318,32 +318,36 @@ impl Reporter {
             .find(|note| note.author.id == own.id && marker.marks(&note.body)))
     }
 
-    /// The commit status: a courtesy that blocks the button. After the merge only what went wrong is worth one.
-    async fn status(&self, page: &Page<'_>, report: &Report) -> Result<(), AppError> {
-        let after_merge = matches!(
+    /// The commit status: a courtesy that blocks the button. What it said before the merge stays if it was that it may be
+    /// merged, and nothing went wrong since.
+    async fn status(
+        &self,
+        page: &Page<'_>,
+        report: &Report,
+        judged: Option<&Judged>,
+    ) -> Result<(), AppError> {
+        let says_nothing = matches!(
             report.standing,
-            Standing::Provisioning | Standing::Done | Standing::Superseded { .. } | Standing::Closed
+            Standing::Provisioning | Standing::Superseded { .. } | Standing::Closed
         );
-        if page.facts.from_fork || after_merge {
+        if page.facts.from_fork || says_nothing {
             return Ok(());
         }
-        let text::Status { state, description } = text::status(report, page.limits);
-        let status = CommitStatus {
-            commit: report.head.clone(),
-            branch: page.facts.source_branch.clone(),
-            state: match state {
-                StatusState::Pending => CommitState::Pending,
-                StatusState::Running => CommitState::Running,
-                StatusState::Success => CommitState::Success,
-                StatusState::Failed => CommitState::Failed,
-            },
-            description,
-            target_url: Some(page.facts.web_url.clone()),
-        };
-        let digest = Digest::of(serde_json::json!(status).to_string().as_bytes());
+        let (status, digest) = page.status(report);
         let (id, subject) = (&page.repository.id, page.subject());
-        if self.store.status(id, &subject).await?.as_ref() == Some(&digest) {
+        let shown = self.store.status(id, &subject).await?;
+        if shown.as_ref() == Some(&digest) {
             return Ok(());
+        }
+        if let (Standing::Done, Some(Judged::SignedOff { approvers })) = (&report.standing, judged) {
+            let approvers = approvers.clone();
+            let ready = Report {
+                standing: Standing::Ready { approvers },
+                ..report.clone()
+            };
+            if shown == Some(page.status(&ready).1) {
+                return Ok(());
+            }
         }
         match page.repository.forge.set_status(&status).await {
             // After the merge the branch may be gone, and the status with it.
@@ -453,6 +457,25 @@ impl Reporter {
 impl Page<'_> {
     fn subject(&self) -> ReportSubject {
         ReportSubject::MergeRequest(self.facts.number)
+    }
+
+    /// The status of the head, and what names it.
+    fn status(&self, report: &Report) -> (CommitStatus, Digest) {
+        let text::Status { state, description } = text::status(report, self.limits);
+        let status = CommitStatus {
+            commit: report.head.clone(),
+            branch: self.facts.source_branch.clone(),
+            state: match state {
+                StatusState::Pending => CommitState::Pending,
+                StatusState::Running => CommitState::Running,
+                StatusState::Success => CommitState::Success,
+                StatusState::Failed => CommitState::Failed,
+            },
+            description,
+            target_url: Some(self.facts.web_url.clone()),
+        };
+        let digest = Digest::of(serde_json::json!(status).to_string().as_bytes());
+        (status, digest)
     }
 
     fn words(&self, report: &Report, write: impl Fn(&Context<'_>) -> String) -> String {
