@@ -809,6 +809,8 @@ async fn faults_to_order() {
     let fault = |action| RequestFault {
         method: None,
         path_contains: "/user".to_owned(),
+        by: None,
+        after: 0,
         times: 1,
         action,
     };
@@ -843,6 +845,8 @@ async fn faults_to_order() {
     let lost = RequestFault {
         method: Some(http::Method::POST),
         path_contains: "/issues".to_owned(),
+        by: None,
+        after: 0,
         times: 1,
         action: RequestAction::LostAnswer(500),
     };

@@ -22,6 +22,10 @@ pub struct RequestFault {
     pub method: Option<Method>,
     /// Only paths (as sent, sub-path included) that contain this; empty means all.
     pub path_contains: String,
+    /// Only calls of the user of this name; anybody's where absent.
+    pub by: Option<String>,
+    /// How many matching requests go well before the first that does not.
+    pub after: usize,
     /// For how many matching requests.
     pub times: usize,
     /// What happens to them.
@@ -141,14 +145,24 @@ impl Faults {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was ordered for this request, if anything; uses one of the order's times up.
-    pub(super) fn request_action(&self, method: &Method, path: &str) -> Option<RequestAction> {
+    /// What was ordered for this request of that user, if anything; uses one of the order's times up.
+    pub(super) fn request_action(
+        &self,
+        method: &Method,
+        path: &str,
+        user: Option<&str>,
+    ) -> Option<RequestAction> {
         let mut inner = self.inner();
         let fault = inner.requests.iter_mut().find(|fault| {
             fault.times > 0
                 && fault.method.as_ref().is_none_or(|wanted| wanted == method)
                 && path.contains(&fault.path_contains)
+                && fault.by.as_ref().is_none_or(|by| Some(by.as_str()) == user)
         })?;
+        if let Some(left) = fault.after.checked_sub(1) {
+            fault.after = left;
+            return None;
+        }
         fault.times -= 1;
         Some(fault.action.clone())
     }

@@ -220,7 +220,10 @@ async fn around(State(core): State<Arc<Core>>, mut request: Request, next: Next)
         Some(allowed) if observed > allowed => Some(RequestAction::RateLimited {
             retry_after: std::time::Duration::from_secs(seconds_left(&core)),
         }),
-        _ => core.faults.request_action(&method, &path),
+        _ => {
+            let caller = username(&core, identity.user());
+            core.faults.request_action(&method, &path, caller.as_deref())
+        }
     };
     let mut response = match action {
         None => next.run(request).await,
@@ -262,10 +265,7 @@ async fn around(State(core): State<Arc<Core>>, mut request: Request, next: Next)
         response.headers_mut().insert("x-request-id", value);
     }
     let visitor = response.extensions().get::<Actor>().map(|actor| actor.0);
-    let user = identity
-        .user()
-        .or(visitor)
-        .and_then(|id| core.world().users.get(&id).map(|user| user.username.clone()));
+    let user = username(&core, identity.user().or(visitor));
     let status = response.status().as_u16();
     let entry = AccessLogEntry {
         at: core.now(),
@@ -277,6 +277,10 @@ async fn around(State(core): State<Arc<Core>>, mut request: Request, next: Next)
     };
     core.log().push(entry);
     response
+}
+
+fn username(core: &Core, id: Option<u64>) -> Option<String> {
+    core.world().users.get(&id?).map(|user| user.username.clone())
 }
 
 fn ordered(status: u16) -> Response {

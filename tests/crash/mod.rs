@@ -155,8 +155,14 @@ impl<'w> Scene<'w> {
     async fn waits_for(&self, sign: Sign, count: usize) {
         let clock = &self.world.clock;
         let made_before = self.world.ledger().await.len();
-        let records = self.store.audit(&repository(), self.last_record.get(), 10_000).await;
-        let last_record = records.unwrap().last().map_or(self.last_record.get(), |last| last.0);
+        let records = self
+            .store
+            .audit(&repository(), self.last_record.get(), 10_000)
+            .await;
+        let last_record = records
+            .unwrap()
+            .last()
+            .map_or(self.last_record.get(), |last| last.0);
         self.last_record.set(last_record);
         let since = (self.world.sandbox.access_log_len(), last_record);
         let (mut calls, mut last_sign) = (0, clock.now());

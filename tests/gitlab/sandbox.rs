@@ -525,6 +525,8 @@ async fn a_sandbox_that_misbehaves_is_told_of_in_words() {
     let fault = |action| RequestFault {
         method: None,
         path_contains: "/user".to_owned(),
+        by: None,
+        after: 0,
         times: 1,
         action,
     };

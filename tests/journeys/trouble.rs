@@ -52,6 +52,8 @@ fn requests(method: Method, path: &str, times: usize, action: RequestAction) -> 
     RequestFault {
         method: Some(method),
         path_contains: path.into(),
+        by: None,
+        after: 0,
         times,
         action,
     }

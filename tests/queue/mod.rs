@@ -234,7 +234,13 @@ async fn who_comes_back_alone_waits_for_no_lease_of_the_dead() {
 
     // Somebody is at work, and might hold these leases.
     let at_work = store.go_to_work().await.unwrap();
-    assert!(store.claim(Duration::from_secs(60), "beside").await.unwrap().is_none());
+    assert!(
+        store
+            .claim(Duration::from_secs(60), "beside")
+            .await
+            .unwrap()
+            .is_none()
+    );
     drop(at_work);
     lives.kill().unwrap();
     lives.wait().unwrap();

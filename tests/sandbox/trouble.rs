@@ -192,6 +192,8 @@ async fn answers_and_deliveries_are_late_as_ordered() {
     world.sandbox.order_request_fault(RequestFault {
         method: None,
         path_contains: "/user".to_owned(),
+        by: None,
+        after: 0,
         times: 1,
         action: RequestAction::Delay(for_long),
     });

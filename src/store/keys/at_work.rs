@@ -38,10 +38,7 @@ impl Store {
         if alone {
             let freed = self.free_leases().await?;
             if freed > 0 {
-                tracing::info!(
-                    keys = freed,
-                    "a worker died over these keys; they are taken over"
-                );
+                tracing::info!(keys = freed, "a worker died over these keys; they are taken over");
             }
         }
         let lock = blocking(&path, move |_| {
