@@ -41,7 +41,10 @@ impl Sweeper {
             .iter()
             .map(|facts| facts.number)
             .chain(known.iter().map(|review| review.facts.number))
+            .chain(self.store.retryable(id).await?)
             .collect();
+        // Notes are read on note deliveries and here.
+        self.store.read_notes_of(id, &numbers).await?;
         let mut touches = vec![Touch::sweep(Key::Landing {
             repository: id.clone(),
         })];
@@ -55,8 +58,6 @@ impl Sweeper {
             touches.push(Touch::sweep(Key::Report { repository, subject }));
         }
         touches.extend(self.store.unfinished(id).await?.into_iter().map(Touch::sweep));
-        // Notes are read on note deliveries and here.
-        self.store.read_all_notes(id).await?;
         self.store.touch(&touches).await?;
         let again = self
             .clock

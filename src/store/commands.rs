@@ -74,18 +74,24 @@ impl Store {
         due.map(from_integer).transpose()
     }
 
-    /// Says of every merge request that is open or held that its notes are to be read.
+    /// Says of these merge requests that their notes are to be read.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn read_all_notes(&self, repository: &RepositoryId) -> Result<(), StoreError> {
-        let repository = repository.clone();
+    pub async fn read_notes_of(
+        &self,
+        repository: &RepositoryId,
+        numbers: &BTreeSet<MergeRequestNumber>,
+    ) -> Result<(), StoreError> {
+        let (repository, numbers) = (repository.clone(), to_json("numbers", numbers)?);
         self.write(move |connection| {
             Box::pin(async move {
                 sqlx::query(
-                    "UPDATE reviews SET notes_due = 1 WHERE repository = ?1 AND (open = 1 OR held = 1) AND notes_due = 0",
+                    "UPDATE reviews SET notes_due = 1 WHERE repository = ?1 AND notes_due = 0
+                     AND number IN (SELECT value FROM json_each(?2))",
                 )
                 .bind(repository.as_str())
+                .bind(numbers)
                 .execute(connection)
                 .await?;
                 Ok(())

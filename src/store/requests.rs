@@ -69,6 +69,30 @@ type DesiredRow = (
 );
 
 impl Store {
+    /// The merge requests of which something landed and is not there, so that a retry may be asked for: a run failed,
+    /// or died, or was stopped, or was not made.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn retryable(&self, repository: &RepositoryId) -> Result<Vec<MergeRequestNumber>, StoreError> {
+        let rows: Vec<i64> = sqlx::query_scalar(
+            "SELECT DISTINCT merge_request FROM requests
+             WHERE repository = ?1 AND merge_request IS NOT NULL AND sign_off IS NOT NULL
+               AND (held IS NOT NULL OR cancelled IS NOT NULL OR EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository
+                 AND runs.request = requests.request AND runs.generation = requests.generation))
+               AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository
+                 AND runs.request = requests.request AND runs.generation = requests.generation
+                 AND (runs.state = '\"succeeded\"' OR runs.finished_at IS NULL AND NOT EXISTS
+                   (SELECT 1 FROM keys WHERE keys.key = 'run/' || runs.id AND keys.dead_at IS NOT NULL)))",
+        )
+        .bind(repository.as_str())
+        .fetch_all(self.readers())
+        .await?;
+        rows.into_iter()
+            .map(|number| Ok(MergeRequestNumber(from_integer(number)?)))
+            .collect()
+    }
+
     /// The newest generation of a request; nothing if it was never accepted.
     ///
     /// # Errors
@@ -346,6 +370,17 @@ pub(in crate::store) async fn steer(
             request,
         };
         keys::touch(connection, &Touch::fact(key), now).await?;
+    }
+    // What is not over goes on, should its key be dead.
+    let unfinished: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT request FROM runs WHERE repository = ?1 AND merge_request = ?2 AND finished_at IS NULL",
+    )
+    .bind(repository.as_str())
+    .bind(to_integer(number.0)?)
+    .fetch_all(&mut *connection)
+    .await?;
+    for request in unfinished {
+        touch_runs(connection, repository, &parse("request key", &request)?, now).await?;
     }
     Ok(())
 }
