@@ -4,8 +4,11 @@
 mod attacks;
 mod budget;
 mod commands;
+mod each_call;
 mod files;
 mod life;
 mod main_job;
+mod outage;
 mod trouble;
 mod unsigned;
+mod weather;

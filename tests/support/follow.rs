@@ -15,6 +15,11 @@ pub(crate) struct Followers {
 }
 
 impl Followers {
+    /// Whether nobody has done anything about that merge request yet.
+    pub(crate) fn nothing_done(&self, merge_request: u64) -> bool {
+        !self.done_about.contains_key(&merge_request)
+    }
+
     /// Looks at the comment once and does what it asks for. Answers whether all is done and told.
     pub(crate) async fn look(&mut self, world: &World, merge_request: &MergeRequest<'_>) -> bool {
         let Some(report) = merge_request.written("report").await.pop() else {

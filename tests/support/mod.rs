@@ -6,4 +6,5 @@ pub(crate) mod git;
 pub(crate) mod named;
 pub(crate) mod people;
 pub(crate) mod signature;
+pub(crate) mod time;
 pub(crate) mod world;

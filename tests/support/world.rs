@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::people::{MergeRequest, Person};
 use super::signature::sign;
+use super::time::Time;
 
 /// How long anything may take before the test gives up and says what it knows.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,6 +82,8 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     /// Time, as everybody in this world has it.
     pub(crate) clock: Arc<dyn Clock>,
+    /// The same, for whoever sets it forward.
+    pub(crate) time: Time,
     /// The project's number.
     pub(crate) project: u64,
     /// Where everything is kept.
@@ -117,15 +120,16 @@ impl World {
     /// A world in which Landfall has never run, and nothing is accepted.
     pub(crate) async fn before_landfall(settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let time = clock.clone();
+        let time = Time::default();
+        let clock: Arc<dyn Clock> = Arc::new(time.clone());
+        let of_the_forge = time.clone();
         #[expect(
             clippy::disallowed_methods,
             reason = "this world is where the forge's ids come from"
         )]
         let options = Options::new(
             directory.path().join("forge"),
-            move || time.now(),
+            move || of_the_forge.now(),
             uuid::Uuid::new_v4,
         );
         let sandbox = Sandbox::start(options).await.unwrap();
@@ -145,6 +149,7 @@ impl World {
         let mut world = Self {
             sandbox,
             clock,
+            time,
             project: 0,
             directory,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -374,6 +379,19 @@ impl World {
         }
     }
 
+    /// Landfall's token is of no use any more.
+    pub(crate) fn token_expires(&self) {
+        self.sandbox.revoke_token(&self.users["landfall"].token).unwrap();
+    }
+
+    /// Somebody makes a new token for Landfall; the next start is with it.
+    pub(crate) fn gets_a_new_token(&mut self) {
+        let user = self
+            .sandbox
+            .add_user("landfall", "landfall", "landfall@example.test", false);
+        self.users.insert("landfall", user.unwrap());
+    }
+
     /// Landfall's database is gone; the next start begins with an empty one.
     pub(crate) fn loses_its_database(&mut self) {
         assert!(self.running.is_none(), "stop Landfall first");
@@ -500,6 +518,20 @@ impl World {
         .await;
     }
 
+    /// If everybody waits for a later time, it is that time: the next key is due, be it the sweep's.
+    pub(crate) async fn lets_time_pass(&self) {
+        self.sandbox.delivered().await;
+        let pending = self.landfall().app().store().pending_keys(100).await.unwrap();
+        if pending.iter().any(|key| key.leased_by.is_some()) {
+            return;
+        }
+        if let Some(next) = pending.first()
+            && let Ok(wait) = Duration::try_from(next.ready.duration_since(self.clock.now()))
+        {
+            self.time.passes(wait);
+        }
+    }
+
     /// The reasons of the keys that nobody works on any more.
     pub(crate) async fn dead_keys(&self) -> Vec<String> {
         let store = self.landfall().app().store();
@@ -511,25 +543,38 @@ impl World {
 
     /// Looks until it is there, or says all that is known.
     pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-        let give_up = self.clock.now().checked_add(PATIENCE).unwrap();
+        let give_up = SystemClock.now().checked_add(PATIENCE).unwrap();
         loop {
             let looking = async {
                 tokio::select! {
                     found = look() => found,
-                    () = self.clock.sleep_until(give_up) => None,
+                    () = SystemClock.sleep_until(give_up) => None,
                 }
             };
             if let Some(found) = looking.await {
                 return found;
             }
-            let now = self.clock.now();
+            let now = SystemClock.now();
             if now >= give_up {
                 panic!(
                     "waited {PATIENCE:?} for {what}, in vain\n{}",
                     self.everything().await
                 );
             }
-            self.clock.sleep_until(now.checked_add(LOOK_EVERY).unwrap()).await;
+            SystemClock
+                .sleep_until(now.checked_add(LOOK_EVERY).unwrap())
+                .await;
+        }
+    }
+
+    /// Does something, but not for ever.
+    pub(crate) async fn patiently<T>(&self, what: &str, something: impl Future<Output = T>) -> T {
+        let give_up = SystemClock.now().checked_add(PATIENCE).unwrap();
+        tokio::select! {
+            done = something => done,
+            () = SystemClock.sleep_until(give_up) => {
+                panic!("waited {PATIENCE:?} for {what}, in vain\n{}", self.everything().await)
+            }
         }
     }
 
