@@ -296,7 +296,11 @@ impl<'w> Story<'w> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_kills_lose_nothing_and_double_nothing() {
     let mut dice = Dice::new("a_hundred_kills");
-    let world = World::before_landfall(Settings { sweep_seconds: 1 }).await;
+    let world = World::before_landfall(Settings {
+        sweep_seconds: 1,
+        ..Settings::default()
+    })
+    .await;
     let scene = Scene::set(&world).await;
     println!("begins {}", world.clock.now());
     let mut story = Story {

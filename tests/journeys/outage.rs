@@ -70,7 +70,11 @@ async fn a_forge_that_is_of_no_use_for_an_hour_is_left_alone_mostly(
     #[case] action: RequestAction,
     #[case] most_calls: usize,
 ) {
-    let world = World::with(Settings { sweep_seconds: 300 }).await;
+    let world = World::with(Settings {
+        sweep_seconds: 300,
+        ..Settings::default()
+    })
+    .await;
     let merge_request = world.dana().asks_for_a_shop().await;
     merge_request.shows(WAITING, &["press **Approve**"]).await;
     world.settles_between_sweeps().await;
@@ -145,7 +149,11 @@ async fn a_retry_is_read_though_its_webhook_is_lost() {
     use landfall::domain::step::{Failure, FailureClass};
     use landfall::provider::simulator::{Call, Effect, Trouble};
 
-    let world = World::with(Settings { sweep_seconds: 300 }).await;
+    let world = World::with(Settings {
+        sweep_seconds: 300,
+        ..Settings::default()
+    })
+    .await;
     let quota = Failure::new(FailureClass::Refused, "quota exceeded");
     let trouble = Trouble::new(Call::Start, 1, Effect::Fail(quota)).about("database/orders".parse().unwrap());
     world.cloud().order(trouble).await.unwrap();

@@ -11,7 +11,7 @@ use crate::support::follow::Followers;
 use crate::support::people::{SHOP, SHOP_FILE, SHOP_IS_THERE, headline};
 use crate::support::world::{Settings, World};
 
-const CASES: u32 = 16;
+const CASES: u32 = 10;
 /// A bad case is made smaller so often: each takes seconds.
 const SHRINKS: u32 = 24;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -96,7 +96,11 @@ impl Weather {
 
 /// From the first push to the result.
 async fn day(weather: &Weather) -> End {
-    let mut world = World::with(Settings { sweep_seconds: 60 }).await;
+    let mut world = World::with(Settings {
+        sweep_seconds: 60,
+        ..Settings::default()
+    })
+    .await;
     weather.sets_in(&world);
     let number = world.dana().asks_for_a_shop().await.number;
     let mut followers = Followers::default();
