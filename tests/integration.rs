@@ -1,9 +1,9 @@
 //! The integration tests: one binary, a module a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helper functions of tests, too
 
+mod crash;
 mod edge;
 mod fuzz;
-mod crash;
 mod gitlab;
 mod journeys;
 mod mirror;

@@ -84,19 +84,28 @@ impl Repository {
     ///
     /// # Errors
     /// Those of the forge and of the mirror.
-    pub async fn mirror(&self) -> Result<&Mirror, AppError> {
-        self.mirror
-            .get(async {
-                let path = self.forge.project().await?.path;
-                let mut url = self.forge_url.clone();
-                let mut segments = url.path_segments_mut().map_err(|()| {
-                    AppError::Inconsistent(format!("repository {}: its url is no address", self.id))
-                })?;
-                segments.pop_if_empty().extend(format!("{path}.git").split('/'));
-                drop(segments);
-                Ok(url)
-            })
-            .await
+    pub async fn mirror(&self) -> Result<Mirror, AppError> {
+        self.mirror.get(self.git_address()).await
+    }
+
+    /// Asks the forge where the project is now, and fetches from there: projects are known by number, and a path that
+    /// was given up may be anybody's.
+    ///
+    /// # Errors
+    /// Those of the forge and of the mirror.
+    async fn follow_path(&self) -> Result<(), AppError> {
+        Ok(self.mirror.follow(self.git_address().await?).await?)
+    }
+
+    async fn git_address(&self) -> Result<url::Url, AppError> {
+        let path = self.forge.project().await?.path;
+        let mut url = self.forge_url.clone();
+        let mut segments = url
+            .path_segments_mut()
+            .map_err(|()| AppError::Inconsistent(format!("repository {}: its url is no address", self.id)))?;
+        segments.pop_if_empty().extend(format!("{path}.git").split('/'));
+        drop(segments);
+        Ok(url)
     }
 }
 

@@ -31,6 +31,7 @@ impl Sweeper {
         let id = &repository.id;
         // Known before anything is written, so that the webhooks of our own notes are told from others'.
         repository.own_user().await?;
+        repository.follow_path().await?;
         let listed = repository
             .forge
             .open_merge_requests(&repository.target_branch)

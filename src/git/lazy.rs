@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use url::Url;
 
 use super::{GitError, Mirror, MirrorOptions};
@@ -29,7 +29,7 @@ pub struct MirrorDefaults {
 /// A mirror that is opened at its first use.
 pub struct LazyMirror {
     defaults: MirrorDefaults,
-    opened: OnceCell<Mirror>,
+    opened: Mutex<Option<(Url, Mirror)>>,
 }
 
 impl LazyMirror {
@@ -38,7 +38,7 @@ impl LazyMirror {
     pub fn new(defaults: MirrorDefaults) -> Self {
         Self {
             defaults,
-            opened: OnceCell::new(),
+            opened: Mutex::new(None),
         }
     }
 
@@ -49,29 +49,49 @@ impl LazyMirror {
     pub async fn get<E: From<GitError>>(
         &self,
         address: impl Future<Output = Result<Url, E>>,
-    ) -> Result<&Mirror, E> {
-        self.opened
-            .get_or_try_init(|| async {
-                let MirrorDefaults {
-                    directory,
-                    username,
-                    token,
-                    client,
-                    fetch_limit,
-                    fetch_time,
-                } = self.defaults.clone();
-                let url = address.await?;
-                let options = MirrorOptions {
-                    directory,
-                    url,
-                    username,
-                    token,
-                    client,
-                    fetch_limit,
-                    fetch_time,
-                };
-                Ok(Mirror::open(options).await?)
-            })
-            .await
+    ) -> Result<Mirror, E> {
+        let mut opened = self.opened.lock().await;
+        if let Some((_, mirror)) = &*opened {
+            return Ok(mirror.clone());
+        }
+        let url = address.await?;
+        let mirror = self.open(&url).await?;
+        *opened = Some((url, mirror.clone()));
+        Ok(mirror)
+    }
+
+    /// Goes on at another address, if it is another: paths change hands, and whoever gets an old one must not be
+    /// taken for this repository.
+    ///
+    /// # Errors
+    /// Those of [`Mirror::open`].
+    pub async fn follow(&self, url: Url) -> Result<(), GitError> {
+        let mut opened = self.opened.lock().await;
+        if opened.as_ref().is_some_and(|(known, _)| *known != url) {
+            let mirror = self.open(&url).await?;
+            *opened = Some((url, mirror));
+        }
+        Ok(())
+    }
+
+    async fn open(&self, url: &Url) -> Result<Mirror, GitError> {
+        let MirrorDefaults {
+            directory,
+            username,
+            token,
+            client,
+            fetch_limit,
+            fetch_time,
+        } = self.defaults.clone();
+        Mirror::open(MirrorOptions {
+            directory,
+            url: url.clone(),
+            username,
+            token,
+            client,
+            fetch_limit,
+            fetch_time,
+        })
+        .await
     }
 }

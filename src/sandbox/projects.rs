@@ -41,6 +41,27 @@ pub(super) async fn list(
     reply::page(&core, &uri, &params, found)
 }
 
+fn must_be_free(world: &World, namespace: Namespace, path: &str) -> Result<(), Failure> {
+    let full = format!("{}/{path}", world.namespace_path(namespace));
+    if world.find_project(&full).is_none() && world.find_group(&full).is_none() {
+        return Ok(());
+    }
+    Err(Failure::bad_request(json!({
+        "project_namespace.name": ["has already been taken"],
+        "name": ["has already been taken"],
+        "path": ["has already been taken"],
+    })))
+}
+
+fn must_be_plain(path: &str) -> Result<(), Failure> {
+    if plain_path(path) {
+        return Ok(());
+    }
+    Err(Failure::bad_request(
+        json!({"path": ["can contain only letters, digits, '_', '-' and '.'."]}),
+    ))
+}
+
 /// A project that holds nothing yet.
 fn fresh(
     core: &Core,
@@ -50,14 +71,7 @@ fn fresh(
     names: (String, String),
 ) -> Result<Project, Failure> {
     let (name, path) = names;
-    let full = format!("{}/{path}", world.namespace_path(namespace));
-    if world.find_project(&full).is_some() || world.find_group(&full).is_some() {
-        return Err(Failure::bad_request(json!({
-            "project_namespace.name": ["has already been taken"],
-            "name": ["has already been taken"],
-            "path": ["has already been taken"],
-        })));
-    }
+    must_be_free(world, namespace, &path)?;
     let now = core.now();
     let mut members = BTreeMap::new();
     if let Namespace::User(owner) = namespace {
@@ -155,11 +169,7 @@ pub(super) async fn create(State(core): State<Arc<Core>>, actor: Actor, params: 
             (name, path)
         }
     };
-    if !plain_path(&path) {
-        return Err(Failure::bad_request(
-            json!({"path": ["can contain only letters, digits, '_', '-' and '.'."]}),
-        ));
-    }
+    must_be_plain(&path)?;
     let namespace = namespace(&core, actor, &params, ["namespace_id", "namespace_path"])?;
     let settings = Settings::read(&params)?;
     let readme = params.flag("initialize_with_readme")?.unwrap_or(false);
@@ -252,12 +262,23 @@ pub(super) async fn update(
             .run(&["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")])
             .await?;
     }
+    let path = params.text("path");
+    if let Some(path) = &path {
+        must_be_plain(path)?;
+    }
     core.change(|world| {
+        let namespace = world.projects.get(&id).map(|project| project.namespace);
+        if let (Some(path), Some(namespace)) = (&path, namespace) {
+            must_be_free(world, namespace, path)?;
+        }
         let project = world
             .projects
             .get_mut(&id)
             .ok_or_else(|| Failure::not_found("Project"))?;
         settings.apply(project);
+        if let Some(path) = path {
+            project.path = path;
+        }
         Ok(())
     })?;
     answer(&core, actor, id, StatusCode::OK).await

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::people::{MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE};
-use crate::support::world::World;
+use crate::support::world::{Settings, World};
 
 const WAITING: &str = "✋ Waiting for a sign-off";
 const READY: &str = "✅ Ready to merge";
@@ -90,7 +90,10 @@ async fn the_same_delivery_a_thousand_times() {
     // The test itself looks up where the hook leads.
     let calls = world.sandbox.access_log_since(calls);
     let calls = calls.iter().filter(|call| !call.path.ends_with("/hooks")).count();
-    assert!(calls < 3, "a delivery that is known costs the forge nothing: {calls} calls");
+    assert!(
+        calls < 3,
+        "a delivery that is known costs the forge nothing: {calls} calls"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,6 +265,59 @@ async fn a_tag_that_bears_the_name_of_the_branch() {
         "{ledger:?}"
     );
     assert!(world.issues().await.is_empty(), "main itself was not touched");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_freed_project_path_that_is_registered_anew() {
+    let world = World::with(Settings {
+        sweep_seconds: 1,
+        ..Settings::default()
+    })
+    .await;
+    let root = world.person("root");
+    let project = format!("projects/{}", world.project);
+    let namespace = root.reads(&project).await["namespace"]["id"].clone();
+    root.does(Method::PUT, &project, &json!({ "path": "requests-of-old" }))
+        .await;
+    // Somebody gets the old path, with rules of their own and a request that needs nobody else.
+    let rules = world
+        .rules()
+        .replace(&world.id_of("ada").to_string(), &world.id_of("eve").to_string());
+    let theirs = json!({ "name": "requests", "path": "requests", "namespace_id": namespace });
+    let theirs = root.does(Method::POST, "projects", &theirs).await["id"].clone();
+    let member = json!({ "user_id": world.id_of("landfall"), "access_level": 40 });
+    root.does(Method::POST, &format!("projects/{theirs}/members"), &member)
+        .await;
+    let file =
+        |path: &str, content: &str| json!({ "action": "create", "file_path": path, "content": content });
+    let commit = json!({
+        "branch": "main",
+        "commit_message": "Mine now",
+        "actions": [file("landfall.yaml", &rules), file(SHOP_FILE, SHOP)],
+    });
+    root.does(
+        Method::POST,
+        &format!("projects/{theirs}/repository/commits"),
+        &commit,
+    )
+    .await;
+
+    // The true one goes on where it is now.
+    let asked = world
+        .dana()
+        .writes_on_the_forge(
+            "blog",
+            "requests/web-team/blog.yaml",
+            &SHOP.replace("name: shop", "name: blog"),
+        )
+        .await;
+    is_done(&world, &asked).await;
+    world.settles_between_sweeps().await;
+    let ledger = world.ledger().await;
+    assert!(
+        ledger.len() == 3 && ledger.iter().all(|line| line.ends_with("of Project/blog")),
+        "{ledger:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -139,6 +139,24 @@ impl<'w> Person<'w> {
         self.finds(branch).await
     }
 
+    /// Writes one file on a new branch by the forge's own editor, and opens a merge request for it.
+    pub(crate) async fn writes_on_the_forge(
+        &self,
+        branch: &str,
+        path: &str,
+        content: &str,
+    ) -> MergeRequest<'w> {
+        let commit = json!({
+            "branch": branch,
+            "start_branch": "main",
+            "commit_message": format!("Work on {branch}"),
+            "actions": [{ "action": "create", "file_path": path, "content": content }],
+        });
+        let commits = format!("projects/{}/repository/commits", self.world.project);
+        self.does(Method::POST, &commits, &commit).await;
+        self.opens_from(branch).await
+    }
+
     /// Closes a merge request.
     pub(crate) async fn closes(&self, merge_request: &MergeRequest<'_>) {
         self.does(
