@@ -170,6 +170,8 @@ pub struct NewProject {
     pub default_branch: String,
     /// One line about it.
     pub description: String,
+    /// Its topics: words that projects are found by.
+    pub topics: Vec<String>,
 }
 
 /// A project on the forge.
@@ -333,10 +335,6 @@ pub trait Forge: Send + Sync {
     async fn create_hook(&self, hook: &NewHook) -> Result<Hook, ForgeError>;
     /// The project of the requests repository.
     async fn project(&self) -> Result<Project, ForgeError>;
-    /// Makes a private project in a group.
-    async fn create_project(&self, project: &NewProject) -> Result<Project, ForgeError>;
-    /// Makes one commit of several files.
-    async fn commit_files(&self, commit: &NewCommit) -> Result<CommitId, ForgeError>;
     /// What texts the forge takes.
     fn limits(&self) -> Limits;
     /// The page of a file at a commit, at a line.

@@ -70,6 +70,7 @@ pub(super) async fn create(State(core): State<Arc<Core>>, actor: Actor, params: 
             Member {
                 level: OWNER,
                 created_at: now,
+                created_by: None,
             },
         )]);
         let group = Group {
@@ -105,16 +106,23 @@ pub(super) async fn projects(
     params: Params,
 ) -> Answer {
     let group = find(&core, actor, &id)?;
-    let found: Vec<Value> = {
+    let search = params.text("search").unwrap_or_default().to_lowercase();
+    let found: Vec<u64> = {
         let world = core.world();
         world
             .projects
             .values()
             .filter(|project| project.namespace == Namespace::Group(group))
             .filter(|project| project.allows_private_read() || world.level(project, actor.0) > 0)
-            .map(|project| wire::project(&core, &world, project, false, world.level(project, actor.0)))
+            .filter(|project| {
+                [&project.name, &project.path]
+                    .iter()
+                    .any(|text| text.to_lowercase().contains(&search))
+            })
+            .map(|project| project.id)
             .collect()
     };
+    let found = super::projects::listed(&core, actor, &found).await?;
     reply::page(&core, &uri, &params, found)
 }
 
@@ -201,7 +209,8 @@ pub(super) async fn add_member(
             .groups
             .get_mut(&group)
             .ok_or_else(|| Failure::not_found("Group"))?;
-        add(&mut group.members, user, level, now).map(|member| wire::member(&core, &record, member))
+        let member = add(&mut group.members, user, level, (now, actor))?;
+        Ok(wire::member(&core, world, &record, member))
     })?;
     reply::created(body)
 }
@@ -230,7 +239,8 @@ pub(super) async fn update_member(
             .get_mut(&user)
             .ok_or_else(|| Failure::not_found("Member"))?;
         member.level = level;
-        Ok(wire::member(&core, &record, *member))
+        let member = *member;
+        Ok(wire::member(&core, world, &record, member))
     })?;
     reply::ok(body)
 }
@@ -334,7 +344,7 @@ pub(super) fn add(
     members: &mut BTreeMap<u64, Member>,
     user: u64,
     level: u8,
-    now: jiff::Timestamp,
+    (now, by): (jiff::Timestamp, Actor),
 ) -> Result<Member, Failure> {
     if members.contains_key(&user) {
         return Err(Failure::conflict("Member already exists"));
@@ -342,6 +352,7 @@ pub(super) fn add(
     let member = Member {
         level,
         created_at: now,
+        created_by: Some(by.0),
     };
     members.insert(user, member);
     Ok(member)
@@ -350,13 +361,13 @@ pub(super) fn add(
 pub(super) fn list_members(core: &Core, world: &World, members: &BTreeMap<u64, Member>) -> Vec<Value> {
     members
         .iter()
-        .filter_map(|(id, member)| Some(wire::member(core, world.users.get(id)?, *member)))
+        .filter_map(|(id, member)| Some(wire::member(core, world, world.users.get(id)?, *member)))
         .collect()
 }
 
 pub(super) fn one_member(core: &Core, world: &World, members: &BTreeMap<u64, Member>, user: u64) -> Answer {
     match (world.users.get(&user), members.get(&user)) {
-        (Some(record), Some(member)) => reply::ok(wire::member(core, record, *member)),
+        (Some(record), Some(member)) => reply::ok(wire::member(core, world, record, *member)),
         _ => Err(Failure::not_found("")),
     }
 }

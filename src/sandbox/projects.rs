@@ -26,18 +26,32 @@ pub(super) async fn list(
 ) -> Answer {
     let search = params.text("search").unwrap_or_default().to_lowercase();
     let mine = params.flag("membership")?.unwrap_or(false);
-    let found: Vec<Value> = {
+    let topics = params.list("topic").unwrap_or_default();
+    let least = params.number("min_access_level")?.unwrap_or(0);
+    let found: Vec<u64> = {
         let world = core.world();
         world
             .projects
             .values()
             .rev()
             .filter(|project| project.allows_private_read() || world.level(project, actor.0) > 0)
-            .filter(|project| !mine || world.project_members(project).contains_key(&actor.0))
+            .filter(|project| {
+                // Of members only: that an administrator may do everything makes them none.
+                let level = world
+                    .project_members(project)
+                    .get(&actor.0)
+                    .map(|member| member.level);
+                (!mine && least == 0) || level.is_some_and(|level| u64::from(level) >= least)
+            })
+            .filter(|project| {
+                let has = |topic: &String| project.topics.iter().any(|own| own.eq_ignore_ascii_case(topic));
+                topics.iter().all(has)
+            })
             .filter(|project| world.full_path(project).to_lowercase().contains(&search))
-            .map(|project| wire::project(&core, &world, project, false, world.level(project, actor.0)))
+            .map(|project| project.id)
             .collect()
     };
+    let found = listed(&core, actor, &found).await?;
     reply::page(&core, &uri, &params, found)
 }
 
@@ -62,6 +76,28 @@ fn must_be_plain(path: &str) -> Result<(), Failure> {
     ))
 }
 
+/// Projects as lists show them.
+pub(super) async fn listed(core: &Core, actor: Actor, ids: &[u64]) -> Result<Vec<Value>, Failure> {
+    let mut empty = Vec::with_capacity(ids.len());
+    for id in ids {
+        // One that is being made, or deleted, holds nothing.
+        let refs = core.repository(*id).refs().await;
+        empty.push(refs.map_or(true, |refs| refs.is_empty()));
+    }
+    let world = core.world();
+    let listed = ids.iter().zip(empty).filter_map(|(id, empty)| {
+        let project = world.projects.get(id)?;
+        Some(wire::project(
+            core,
+            &world,
+            project,
+            empty,
+            world.level(project, actor.0),
+        ))
+    });
+    Ok(listed.collect())
+}
+
 /// A project that holds nothing yet.
 fn fresh(
     core: &Core,
@@ -80,6 +116,7 @@ fn fresh(
             Member {
                 level: OWNER,
                 created_at: now,
+                created_by: None,
             },
         );
     } else if !matches!(namespace, Namespace::Group(id) if world.group_members(id).contains_key(&actor.0)) {
@@ -88,6 +125,7 @@ fn fresh(
             Member {
                 level: OWNER,
                 created_at: now,
+                created_by: None,
             },
         );
     }
@@ -105,6 +143,7 @@ fn fresh(
         path,
         name,
         description: String::new(),
+        topics: Vec::new(),
         visibility: "private".to_owned(),
         default_branch: "main".to_owned(),
         creator_id: actor.0,
@@ -350,6 +389,7 @@ pub(super) async fn fork(
 struct Settings {
     name: Option<String>,
     description: Option<String>,
+    topics: Option<Vec<String>>,
     visibility: Option<String>,
     default_branch: Option<String>,
     merge_method: Option<String>,
@@ -371,6 +411,7 @@ impl Settings {
         Ok(Self {
             name: params.text("name"),
             description: params.text("description"),
+            topics: params.list("topics"),
             visibility: visibility(params)?,
             default_branch: params.text("default_branch"),
             merge_method: one_of("merge_method", &["merge", "rebase_merge", "ff"])?,
@@ -389,6 +430,9 @@ impl Settings {
         set(&mut project.name, &self.name);
         set(&mut project.description, &self.description);
         set(&mut project.visibility, &self.visibility);
+        if let Some(topics) = &self.topics {
+            project.topics.clone_from(topics);
+        }
         set(&mut project.default_branch, &self.default_branch);
         set(&mut project.merge_method, &self.merge_method);
         set(&mut project.squash_option, &self.squash_option);

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, Path, State};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::auth::{Actor, GUEST, MAINTAINER};
 use super::core::Core;
 use super::failure::{Answer, Failure};
 use super::groups::{access_level, add, list_members, one_member};
 use super::params::Params;
-use super::state::{Project, ProtectedBranch, World};
+use super::state::{Namespace, Project, ProtectedBranch, World};
 use super::{reply, wire};
 
 pub(super) async fn members(
@@ -102,8 +102,10 @@ pub(super) async fn add_member(
             .get(&user)
             .cloned()
             .ok_or_else(|| Failure::not_found("User"))?;
+        not_below(world, project, user, level)?;
         let members = &mut find(world, project)?.members;
-        add(members, user, level, now).map(|member| wire::member(&core, &record, member))
+        let member = add(members, user, level, (now, actor))?;
+        Ok(wire::member(&core, world, &record, member))
     })?;
     reply::created(body)
 }
@@ -123,12 +125,14 @@ pub(super) async fn update_member(
             .get(&user)
             .cloned()
             .ok_or_else(|| Failure::not_found("User"))?;
+        not_below(world, project, user, level)?;
         let member = find(world, project)?
             .members
             .get_mut(&user)
             .ok_or_else(|| Failure::not_found(""))?;
         member.level = level;
-        Ok(wire::member(&core, &record, *member))
+        let member = *member;
+        Ok(wire::member(&core, world, &record, member))
     })?;
     reply::ok(body)
 }
@@ -159,6 +163,26 @@ fn not_above(world: &World, project: u64, actor: Actor, level: u8) -> Result<(),
         Err(Failure::forbidden())
     } else {
         Ok(())
+    }
+}
+
+/// Nobody has less in a project than in its group.
+fn not_below(world: &World, project: u64, user: u64, level: u8) -> Result<(), Failure> {
+    let group = match world.projects.get(&project).map(|project| project.namespace) {
+        Some(Namespace::Group(group)) => group,
+        _ => return Ok(()),
+    };
+    match world.group_members(group).get(&user) {
+        Some(inherited) if inherited.level > level => {
+            let level = wire::level_name(inherited.level).trim_end_matches('s');
+            let path = world.group_path(group);
+            Err(Failure::bad_request(json!({
+                "access_level": [format!(
+                    "should be greater than or equal to {level} inherited membership from group {path}"
+                )]
+            })))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -57,6 +57,9 @@ pub(super) struct Group {
 pub(super) struct Member {
     pub(super) level: u8,
     pub(super) created_at: Timestamp,
+    /// Who let them in; nothing for those who began the group or project.
+    #[serde(default)]
+    pub(super) created_by: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,8 @@ pub(super) struct Project {
     pub(super) path: String,
     pub(super) name: String,
     pub(super) description: String,
+    #[serde(default)]
+    pub(super) topics: Vec<String>,
     pub(super) visibility: String,
     pub(super) default_branch: String,
     pub(super) creator_id: u64,

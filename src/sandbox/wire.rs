@@ -65,12 +65,15 @@ pub(super) fn full_user(core: &Core, record: &UserRecord) -> Value {
     body
 }
 
-pub(super) fn member(core: &Core, record: &UserRecord, member: Member) -> Value {
+pub(super) fn member(core: &Core, world: &World, record: &UserRecord, member: Member) -> Value {
     let mut body = user(core, record);
     body["access_level"] = json!(member.level);
     body["created_at"] = json!(time(member.created_at));
     body["expires_at"] = Value::Null;
     body["membership_state"] = json!("active");
+    if member.created_by.is_some() {
+        body["created_by"] = maybe_user(core, world, member.created_by);
+    }
     body
 }
 
@@ -145,8 +148,8 @@ pub(super) fn project(core: &Core, world: &World, project: &Project, empty: bool
         "path_with_namespace": path,
         "created_at": time(project.created_at),
         "default_branch": project.default_branch,
-        "tag_list": [],
-        "topics": [],
+        "tag_list": project.topics,
+        "topics": project.topics,
         "ssh_url_to_repo": format!("git@{}:{path}.git", core.base.host_str().unwrap_or("localhost")),
         "http_url_to_repo": format!("{address}.git"),
         "web_url": address,

@@ -3,6 +3,7 @@
 
 mod merge_requests;
 mod project;
+mod projects;
 mod sandbox;
 mod tls;
 mod trouble;
@@ -17,6 +18,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 use landfall::clock::ManualClock;
 use landfall::domain::secret::Secret;
+use landfall::forge::gitlab::projects::GitLabProjects;
 use landfall::forge::gitlab::{GitLab, GitLabOptions};
 use landfall::http_client::{self, HttpClientOptions};
 use serde_json::{Value, json};
@@ -118,6 +120,17 @@ impl Peer {
             base,
             asked,
         }
+    }
+
+    /// The projects of the same GitLab.
+    fn projects(&self) -> GitLabProjects {
+        GitLabProjects::new(
+            &self.base.parse().unwrap(),
+            Secret::new(TOKEN),
+            http_client::build(&HttpClientOptions::default()).unwrap(),
+            Arc::new(self.clock.clone()),
+        )
+        .unwrap()
     }
 
     fn asked(&self) -> Vec<Asked> {

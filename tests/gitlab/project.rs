@@ -200,6 +200,7 @@ fn project() -> Value {
     json!({
         "id": 15, "path_with_namespace": "acme/requests", "web_url": "https://gitlab.example.com/acme/requests",
         "http_url_to_repo": "https://gitlab.example.com/acme/requests.git", "default_branch": null,
+        "visibility": "private",
     })
 }
 
@@ -225,9 +226,10 @@ async fn a_project_is_read_and_made() {
         group: "acme/shop".to_owned(),
         default_branch: "main".to_owned(),
         description: "Orders".to_owned(),
+        topics: vec!["landfall-1".to_owned()],
     };
-    peer.gitlab.create_project(&new).await.unwrap();
-    let conflict = peer.gitlab.create_project(&new).await;
+    peer.projects().create(&new).await.unwrap();
+    let conflict = peer.projects().create(&new).await;
     assert!(
         matches!(conflict, Err(ForgeError::Conflict { .. })),
         "{conflict:?}"
@@ -244,6 +246,7 @@ async fn a_project_is_read_and_made() {
         "path=orders",
         "visibility=private",
         "default_branch=main",
+        "topics%5B%5D=landfall-1",
     ] {
         assert!(form.split('&').any(|part| part == pair), "{form}");
     }
@@ -261,7 +264,7 @@ async fn several_files_are_one_commit() {
             ("old".to_owned(), FileAction::Delete),
         ],
     };
-    assert_eq!(peer.gitlab.commit_files(&commit).await.unwrap().as_str(), SHA);
+    assert_eq!(peer.projects().commit_files(&commit).await.unwrap().as_str(), SHA);
     let asked = peer.asked_once();
     assert_eq!(asked.target, "/gitlab/api/v4/projects/22/repository/commits");
     assert_eq!(

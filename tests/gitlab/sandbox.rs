@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use landfall::clock::{Clock as _, ManualClock, SystemClock};
 use landfall::domain::ids::{CommitId, MergeRequestNumber, UserId};
 use landfall::domain::secret::Secret;
+use landfall::forge::gitlab::projects::{GitLabProjects, GroupProject};
 use landfall::forge::gitlab::webhook::{WebhookSecrets, parse, verify};
 use landfall::forge::gitlab::{GitLab, GitLabOptions};
 use landfall::forge::{
     AccessLevel, CommitState, CommitStatus, Event, FileAction, Forge as _, ForgeError, MergeRequestState,
-    NewCommit, NewHook, NewIssue, NewProject, Project,
+    NewCommit, NewHook, NewIssue, NewProject,
 };
 use landfall::http_client::{self, HttpClientOptions};
 use landfall::sandbox::{Options, RequestAction, RequestFault, Sandbox, User};
@@ -34,7 +35,7 @@ struct World {
     admin: User,
     bot: User,
     developer: User,
-    project: Project,
+    project: GroupProject,
     gitlab: GitLab,
     _directory: tempfile::TempDir,
 }
@@ -64,13 +65,14 @@ impl World {
             json!({"name": "Acme", "path": "acme"}),
         )
         .await;
-        let founder = adapter(&sandbox, &http, &clock, 0, &admin);
+        let founder = projects(&sandbox, &http, &clock, &admin);
         let project = founder
-            .create_project(&NewProject {
+            .create(&NewProject {
                 path: "requests".to_owned(),
                 group: "acme".to_owned(),
                 default_branch: "main".to_owned(),
                 description: "What teams ask for".to_owned(),
+                topics: Vec::new(),
             })
             .await
             .unwrap();
@@ -118,13 +120,7 @@ impl World {
         let branch = json!({"branch": "add-orders", "ref": "main"});
         self.call(&self.developer, Method::POST, "repository/branches", branch)
             .await;
-        let developer = adapter(
-            &self.sandbox,
-            &self.http,
-            &self.clock,
-            self.project.id,
-            &self.developer,
-        );
+        let developer = projects(&self.sandbox, &self.http, &self.clock, &self.developer);
         let file = commit(
             self.project.id,
             "add-orders",
@@ -161,6 +157,11 @@ fn adapter(
         clock: Arc::new(clock.clone()),
     })
     .unwrap()
+}
+
+fn projects(sandbox: &Sandbox, http: &reqwest::Client, clock: &ManualClock, user: &User) -> GitLabProjects {
+    let token = Secret::new(&user.token);
+    GitLabProjects::new(&sandbox.url(), token, http.clone(), Arc::new(clock.clone())).unwrap()
 }
 
 fn commit(project: u64, branch: &str, path: &str, content: &[u8]) -> NewCommit {

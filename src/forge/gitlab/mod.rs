@@ -3,15 +3,17 @@
 
 mod client;
 mod endpoints;
+pub mod projects;
 pub mod webhook;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use gitlab::api::common::{NameOrId, SortOrder, VisibilityLevel};
+use gitlab::api::common::SortOrder;
 use gitlab::api::issues::{IssueOrderBy, IssueScope};
 use gitlab::api::merge_requests::{MergeRequestOrderBy, MergeRequestScope, MergeRequestState as ListedState};
+use gitlab::api::projects::Project as OneProject;
 use gitlab::api::projects::hooks::{DeleteHook, Hooks};
 use gitlab::api::projects::issues::{CreateIssue, Issues};
 use gitlab::api::projects::members::AllProjectMember;
@@ -21,7 +23,6 @@ use gitlab::api::projects::merge_requests::notes::{
 };
 use gitlab::api::projects::merge_requests::{MergeRequest as OneMergeRequest, MergeRequests};
 use gitlab::api::projects::repository::commits::MergeRequests as MergeRequestsOfCommit;
-use gitlab::api::projects::{CreateProject, Project as OneProject};
 use gitlab::api::users::CurrentUser;
 use jiff::Timestamp;
 use url::Url;
@@ -30,7 +31,7 @@ use self::client::Client;
 use self::endpoints::Call;
 use super::{
     CommitState, CommitStatus, Forge, ForgeApproval, ForgeError, Hook, Issue, Limits, Member, MergeRequest,
-    NewCommit, NewHook, NewIssue, NewProject, Note, Project, PushEvent, User, Version,
+    NewHook, NewIssue, Note, Project, PushEvent, User, Version,
 };
 use crate::clock::Clock;
 use crate::domain::ids::{CommitId, MergeRequestNumber, NoteId, UserId};
@@ -91,22 +92,9 @@ impl GitLab {
             client,
             clock,
         } = options;
-        let plain = matches!(base_url.scheme(), "http" | "https")
-            && base_url.username().is_empty()
-            && base_url.password().is_none()
-            && base_url.query().is_none()
-            && base_url.fragment().is_none();
-        if !plain {
-            return Err(GitLabOptionsError::BaseUrl);
-        }
-        if token.is_empty() {
-            return Err(GitLabOptionsError::Token);
-        }
-        let base = base_url.as_str().trim_end_matches('/').to_owned();
-        let client =
-            Client::new(client, base.clone(), token, clock).map_err(|_| GitLabOptionsError::Token)?;
+        let base = base_of(&base_url)?;
         Ok(Self {
-            client,
+            client: client_with(client, &base, token, clock)?,
             base,
             project,
             web_url: Mutex::new(None),
@@ -142,6 +130,31 @@ impl GitLab {
         merge_requests.dedup_by_key(|merge_request| merge_request.number);
         merge_requests
     }
+}
+
+/// A GitLab's address without a slash at its end.
+fn base_of(url: &Url) -> Result<String, GitLabOptionsError> {
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !plain {
+        return Err(GitLabOptionsError::BaseUrl);
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn client_with(
+    client: reqwest::Client,
+    base: &str,
+    token: Secret,
+    clock: Arc<dyn Clock>,
+) -> Result<Client, GitLabOptionsError> {
+    if token.is_empty() {
+        return Err(GitLabOptionsError::Token);
+    }
+    Client::new(client, base.to_owned(), token, clock).map_err(|_| GitLabOptionsError::Token)
 }
 
 /// The builders of the crate fail only where a field was forgotten.
@@ -424,41 +437,6 @@ impl Forge for GitLab {
         let project = Project::from(self.client.query::<wire::Project>(activity, endpoint).await?);
         self.remember_web_url(&project.web_url);
         Ok(project)
-    }
-
-    /// Two calls: GitLab wants the group by its number.
-    async fn create_project(&self, project: &NewProject) -> Result<Project, ForgeError> {
-        let activity = format!("reading group {}", project.group);
-        if !endpoints::is_group_path(&project.group) {
-            return Err(ForgeError::NotFound { activity });
-        }
-        let name = NameOrId::from(project.group.as_str());
-        let endpoint = built(
-            &activity,
-            gitlab::api::groups::Group::builder().group(name).build(),
-        )?;
-        let group: wire::Group = self.client.query(activity, endpoint).await?;
-        let activity = format!("making project {}/{}", project.group, project.path);
-        let endpoint = CreateProject::builder()
-            .name(project.path.as_str())
-            .path(project.path.as_str())
-            .namespace_id(group.id)
-            .default_branch(project.default_branch.as_str())
-            .description(project.description.as_str())
-            .visibility(VisibilityLevel::Private)
-            .build();
-        let endpoint = built(&activity, endpoint)?;
-        Ok(self
-            .client
-            .query::<wire::Project>(activity, endpoint)
-            .await?
-            .into())
-    }
-
-    async fn commit_files(&self, commit: &NewCommit) -> Result<CommitId, ForgeError> {
-        let activity = format!("committing to {} of project {}", commit.branch, commit.project);
-        let made: wire::Commit = self.client.query(activity, Call::commit_files(commit)).await?;
-        Ok(made.id)
     }
 
     fn limits(&self) -> Limits {

@@ -279,6 +279,137 @@ impl From<Project> for forge::Project {
     }
 }
 
+/// An account, of which GitLab tells whether it is `active`.
+#[derive(Deserialize)]
+pub(super) struct Account {
+    pub(super) id: u64,
+    pub(super) username: String,
+    #[serde(default)]
+    state: String,
+}
+
+impl From<Account> for super::projects::Account {
+    fn from(account: Account) -> Self {
+        Self {
+            id: UserId(account.id),
+            active: account.state == "active",
+            username: account.username,
+        }
+    }
+}
+
+/// A project as listings and its own page show it. The two marks of a deletion are of two ages of GitLab.
+#[derive(Deserialize)]
+pub(super) struct GroupProject {
+    id: u64,
+    path_with_namespace: String,
+    visibility: String,
+    #[serde(default)]
+    topics: Vec<String>,
+    #[serde(default)]
+    empty_repo: bool,
+    default_branch: Option<String>,
+    web_url: String,
+    http_url_to_repo: String,
+    ssh_url_to_repo: Option<String>,
+    #[serde(default)]
+    marked_for_deletion_on: Option<String>,
+    #[serde(default)]
+    marked_for_deletion_at: Option<String>,
+}
+
+impl GroupProject {
+    /// Nothing for one that is about to be deleted: it stands aside, under another path.
+    pub(super) fn standing(self) -> Option<super::projects::GroupProject> {
+        if self.marked_for_deletion_on.is_some() || self.marked_for_deletion_at.is_some() {
+            return None;
+        }
+        Some(super::projects::GroupProject {
+            id: self.id,
+            path: self.path_with_namespace,
+            visibility: self.visibility,
+            topics: self.topics,
+            is_empty: self.empty_repo,
+            default_branch: self.default_branch.filter(|branch| !branch.is_empty()),
+            web_url: self.web_url,
+            http_url: self.http_url_to_repo,
+            ssh_url: self.ssh_url_to_repo.filter(|url| !url.is_empty()),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct ProjectMember {
+    id: u64,
+    username: String,
+    access_level: u64,
+    created_by: Option<Creator>,
+}
+
+#[derive(Deserialize)]
+struct Creator {
+    id: u64,
+}
+
+impl ProjectMember {
+    /// Nothing for those who have no access, or minimal access.
+    pub(super) fn with_access(self) -> Option<super::projects::ProjectMember> {
+        Some(super::projects::ProjectMember {
+            level: access_level(self.access_level)?,
+            id: UserId(self.id),
+            username: self.username,
+            created_by: self.created_by.map(|creator| UserId(creator.id)),
+        })
+    }
+}
+
+/// GitLab's word for a level.
+pub(super) fn level_of(level: forge::AccessLevel) -> gitlab::api::common::AccessLevel {
+    use gitlab::api::common::AccessLevel as Wire;
+    match level {
+        forge::AccessLevel::Guest => Wire::Guest,
+        forge::AccessLevel::Reporter => Wire::Reporter,
+        forge::AccessLevel::Developer => Wire::Developer,
+        forge::AccessLevel::Maintainer => Wire::Maintainer,
+        forge::AccessLevel::Owner => Wire::Owner,
+    }
+}
+
+/// A rule of protection. Without `allow_force_push` (before GitLab 13.12) there was no such thing.
+#[derive(Deserialize)]
+pub(super) struct ProtectedBranch {
+    push_access_levels: Vec<BranchAccess>,
+    merge_access_levels: Vec<BranchAccess>,
+    #[serde(default)]
+    allow_force_push: bool,
+}
+
+/// Who may: everybody of a level, or somebody by name, whom a person let in on purpose.
+#[derive(Deserialize)]
+struct BranchAccess {
+    access_level: Option<u64>,
+    user_id: Option<u64>,
+    group_id: Option<u64>,
+    deploy_key_id: Option<u64>,
+}
+
+impl ProtectedBranch {
+    /// Whether only Maintainers, or fewer, push and merge, and nobody with force.
+    pub(super) fn is_strict(&self) -> bool {
+        let is_strict = |access: &BranchAccess| {
+            let by_name =
+                access.user_id.is_some() || access.group_id.is_some() || access.deploy_key_id.is_some();
+            by_name || access.access_level.is_some_and(|level| level == 0 || level >= 40)
+        };
+        !self.allow_force_push
+            && self
+                .push_access_levels
+                .iter()
+                .chain(&self.merge_access_levels)
+                .all(is_strict)
+    }
+}
+
 #[derive(Deserialize)]
 pub(super) struct Commit {
     pub(super) id: CommitId,
