@@ -153,6 +153,8 @@ codes! {
     WrongTeam = "wrong-team",
     /// `spec.environment` is not defined.
     UnknownEnvironment = "unknown-environment",
+    /// The team has no group for its repositories.
+    NoGroup = "no-group",
     /// A size or version that the environment does not offer.
     NotOffered = "not-offered",
     /// More than the environment allows.

@@ -129,8 +129,11 @@ text_id! {
 }
 text_id! {
     /// One resource of a request: its kind and its name there, such as `database/orders`. The name of its step, too.
+    /// Repositories have dots and underscores in theirs.
     ResourceName, "a resource name (`kind/name`)", |t| {
-        t.len() <= 120 && t.split_once('/').is_some_and(|(kind, name)| is_dns_label(kind, 40) && is_dns_label(name, 63))
+        t.len() <= 120 && t.split_once('/').is_some_and(|(kind, name)| {
+            is_dns_label(kind, 40) && is_dns_label(&name.replace(['.', '_'], "-"), 63)
+        })
     }
 }
 text_id! {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::change::Goal;
 use super::ids::{Digest, EnvironmentName, RequestKey, ResourceName};
 use super::request::DeletionPolicy;
+use super::rules::{Environment, ProviderKind};
 
 /// The kinds of resource that requests are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub enum ResourceKind {
     Storage,
     /// A Kubernetes cluster with its node pools.
     Cluster,
+    /// A repository on the forge.
+    Repository,
 }
 
 impl ResourceKind {
@@ -31,6 +34,7 @@ impl ResourceKind {
             Self::Database => "database",
             Self::Storage => "storage",
             Self::Cluster => "cluster",
+            Self::Repository => "repository",
         }
     }
 
@@ -38,13 +42,39 @@ impl ResourceKind {
     /// a database or a storage, and a new image is a new machine.
     #[must_use]
     pub fn is_stateful(self) -> bool {
-        matches!(self, Self::Database | Self::Storage | Self::Cluster)
+        matches!(
+            self,
+            Self::Database | Self::Storage | Self::Cluster | Self::Repository
+        )
     }
 
     /// Whether a snapshot of it can be taken before it goes.
     #[must_use]
     pub fn can_be_snapshotted(self) -> bool {
         matches!(self, Self::Database)
+    }
+}
+
+/// What makes a resource: which planner plans for it, and which provider acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Maker {
+    /// The provider of the resource's environment.
+    Provider(ProviderKind),
+    /// The forge, whatever the environment.
+    Forge,
+}
+
+impl Maker {
+    /// What makes a resource of that kind in that environment.
+    #[must_use]
+    pub fn of(kind: ResourceKind, environment: &Environment) -> Self {
+        match kind {
+            ResourceKind::Repository => Self::Forge,
+            ResourceKind::VirtualMachine
+            | ResourceKind::Database
+            | ResourceKind::Storage
+            | ResourceKind::Cluster => Self::Provider(environment.provider),
+        }
     }
 }
 

@@ -64,6 +64,7 @@ impl Prices {
                 Some(one.times(if in_zones { 2 } else { 1 }))
             }
             ResourceKind::Storage => self.storage,
+            ResourceKind::Repository => Some(Amount(0)),
             ResourceKind::Cluster => {
                 let pools = properties.get("nodePools")?.as_object()?;
                 pools.values().try_fold(self.cluster?, |sum, pool| {

@@ -289,6 +289,7 @@ fn what_editors_say_of_a_field_is_what_the_checks_do() {
             "/spec/databases/0/engine",
             "/spec/databases/0/name",
             "/spec/environment",
+            "/spec/repository/name",
             "/spec/storage/0/name",
             "/spec/virtualMachines/0/name",
         ]

@@ -17,6 +17,9 @@ use crate::domain::shape::{did_you_mean, dotted};
 use crate::domain::yaml::{Document, join};
 
 mod cluster;
+mod repository;
+
+pub(super) use repository::POINTER as REPOSITORY;
 
 /// The lists of a project, with the kind of resource that their entries are, and its first half of a name.
 pub(super) const LISTS: [(&str, ResourceKind, &str); 3] = [
@@ -88,6 +91,7 @@ impl Meaning<'_> {
             }
             self.admin_username(&database);
         }
+        self.repository();
     }
 
     fn size_of(&mut self, kind: SizedKind, prefix: &str, entry: &str) {
@@ -192,13 +196,16 @@ impl Meaning<'_> {
             spec.get(list)
                 .is_none_or(|v| v.as_array().is_some_and(Vec::is_empty))
         };
-        if LISTS.iter().all(|(list, _, _)| is_empty(list)) && !self.document.places.is_doubtful("/spec") {
+        let asks_for_nothing =
+            LISTS.iter().all(|(list, _, _)| is_empty(list)) && !spec.contains_key("repository");
+        if asks_for_nothing && !self.document.places.is_doubtful("/spec") {
             let place = self.document.places.of_key("/spec");
             self.findings.push(Finding::error(
                 Code::MissingField,
                 place,
                 "The project asks for nothing.",
-                "Add an entry to `virtualMachines`, `databases` or `storage`; to remove everything, delete the file.",
+                "Add a `repository`, or an entry to `virtualMachines`, `databases` or `storage`; to remove everything, \
+                 delete the file.",
             ));
         }
     }
@@ -338,6 +345,9 @@ fn project(raw: RawProject) -> Result<Request, Invalid> {
     }
     for storage in &spec.storage {
         resources.push(resource(2, &storage.name.0, storage)?);
+    }
+    if let Some(raw) = &spec.repository {
+        resources.push(repository::resource(raw)?);
     }
     common(
         Kind::Project,

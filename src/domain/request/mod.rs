@@ -17,6 +17,8 @@ mod meaning;
 pub mod quantity;
 pub mod raw;
 #[cfg(test)]
+mod repository_tests;
+#[cfg(test)]
 mod tests;
 mod tree_check;
 mod update;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod cluster;
+pub mod repository;
 
 use super::DeletionPolicy;
 use super::quantity::Quantity;
@@ -40,6 +41,7 @@ macro_rules! text {
 pub(crate) use text;
 
 pub use cluster::KubernetesVersion;
+pub use repository::RawRepository;
 
 text! {
     /// A DNS-1123 label.
@@ -86,7 +88,7 @@ pub enum ProjectKind {
     Project,
 }
 
-/// Machines, databases and storage for one piece of work.
+/// Machines, databases, storage and a repository for one piece of work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "Project")]
@@ -115,7 +117,7 @@ pub struct RawMetadata {
     pub expires: Option<Day>,
 }
 
-/// What a project asks for: at least one machine, database or storage.
+/// What a project asks for: at least one machine, database, storage or repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RawProjectSpec {
@@ -133,6 +135,10 @@ pub struct RawProjectSpec {
     /// The buckets or storage accounts.
     #[serde(default)]
     pub storage: Vec<RawStorage>,
+    /// The repository for its code, in the team's group on the forge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawRepository")]
+    pub repository: Option<RawRepository>,
 }
 
 /// How large something is; what that means is the environment's.

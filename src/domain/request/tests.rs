@@ -119,7 +119,7 @@ fn a_file_that_is_no_request_is_told_at_its_place(#[case] text: &str, #[case] ex
 #[case::tag("  storage:\n    - name: !!str abc\n", &["yaml-feature 9:13"])]
 #[case::duplicate_key("  environment: prod\n  storage:\n    - name: abc\n", &["duplicate-key 8:3"])]
 #[case::unknown_field("  storage:\n    - name: abc\n      teir: Hot\n", &["unknown-field 10:7"])]
-#[case::repository_is_not_there_yet("  repository: {name: abc}\n  storage: [{name: abc}]\n", &["unknown-field 8:3"])]
+#[case::repository_without_a_group("  repository: {name: abc}\n  storage: [{name: abc}]\n", &["no-group 8:3"])]
 #[case::missing_field("  databases:\n    - name: orders\n", &["missing-field 9:7"])]
 #[case::fraction_for_text("  databases:\n    - name: orders\n      version: 17.6\n", &["wrong-type 10:16"])]
 #[case::text_for_number("  databases:\n    - name: orders\n      version: \"17.6\"\n      backupRetentionDays: \"7\"\n", &["wrong-type 11:28"])]

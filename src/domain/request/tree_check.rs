@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::{ChangedFile, check_with, key_of};
 use super::{Contents, DeletionPolicy, Request};
 use crate::domain::finding::{Code, Finding, Place, sort};
-use crate::domain::ids::{EnvironmentName, Kind, RequestKey, TeamName};
+use crate::domain::ids::{EnvironmentName, Kind, RequestKey, ResourceName, TeamName};
+use crate::domain::plan::ResourceKind;
 use crate::domain::rules::Rules;
 use crate::domain::rules::check::{check_rules, check_rules_against};
 use crate::domain::shape::list;
@@ -53,7 +54,39 @@ pub fn check_together(rules: Option<&Rules>, checked: &[(String, Request)]) -> V
             .map(|rules| check_limits(rules, checked))
             .unwrap_or_default(),
     );
+    findings.extend(check_repositories(rules, checked));
     sort(&mut findings);
+    findings
+}
+
+/// Repositories of one name in one group, of whichever teams: told at each, since any of them may be the new one.
+fn check_repositories(rules: Option<&Rules>, checked: &[(String, Request)]) -> Vec<Finding> {
+    let mut by_place: BTreeMap<(&str, &ResourceName), Vec<&str>> = BTreeMap::new();
+    for (path, request) in checked {
+        let team = rules.and_then(|rules| rules.teams.get(&request.team));
+        let group = team
+            .and_then(|team| team.group.as_deref())
+            .unwrap_or(request.team.as_str());
+        for resource in &request.resources {
+            if resource.kind == ResourceKind::Repository {
+                by_place.entry((group, &resource.name)).or_default().push(path);
+            }
+        }
+    }
+    let mut findings = Vec::new();
+    for ((_, name), paths) in by_place.iter().filter(|(_, paths)| paths.len() > 1) {
+        for path in paths {
+            let Some(other) = paths.iter().find(|other| *other != path) else {
+                continue;
+            };
+            findings.push(Finding::error(
+                Code::DuplicateName,
+                Place::start_of(path),
+                format!("The project asks for `{name}`, and `{other}` does so in the same group."),
+                "Give one of the two repositories another name.",
+            ));
+        }
+    }
     findings
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Request;
-use super::meaning::LISTS;
+use super::meaning::{LISTS, REPOSITORY};
 use super::quantity::Quantity;
 use crate::domain::finding::{Code, Finding};
 use crate::domain::plan::{Resource, ResourceKind};
@@ -15,7 +15,7 @@ fn immutable(kind: ResourceKind) -> &'static [&'static str] {
     match kind {
         ResourceKind::Database => &["engine", "databaseName", "adminUsername"],
         ResourceKind::Cluster => &["serviceCidr"],
-        ResourceKind::VirtualMachine | ResourceKind::Storage => &[],
+        ResourceKind::VirtualMachine | ResourceKind::Storage | ResourceKind::Repository => &[],
     }
 }
 
@@ -24,7 +24,7 @@ fn growing(kind: ResourceKind) -> &'static [&'static str] {
     match kind {
         ResourceKind::Database => &["storage"],
         ResourceKind::VirtualMachine => &["diskSize"],
-        ResourceKind::Storage | ResourceKind::Cluster => &[],
+        ResourceKind::Storage | ResourceKind::Cluster | ResourceKind::Repository => &[],
     }
 }
 
@@ -59,7 +59,28 @@ pub fn check_update(before: &Request, after: &Request, places: &Places) -> Vec<F
             findings.extend(check_resource(earlier, resource, &pointer, places));
         }
     }
+    findings.extend(check_repository(before, after, places));
     findings
+}
+
+/// A project has one repository, so another name would be another repository.
+fn check_repository(before: &Request, after: &Request, places: &Places) -> Option<Finding> {
+    let name = |request: &Request| -> Option<String> {
+        let is_repository = |resource: &&Resource| resource.kind == ResourceKind::Repository;
+        let resource = request.resources.iter().find(is_repository)?;
+        Some(resource.name.as_str().split_once('/')?.1.to_owned())
+    };
+    let (was, is) = (name(before)?, name(after)?);
+    (was != is).then(|| {
+        let pointer = join(REPOSITORY, "name");
+        cannot_change(
+            &pointer,
+            &was,
+            &is,
+            places,
+            "ask for the other repository in a project of its own",
+        )
+    })
 }
 
 fn check_resource(before: &Resource, after: &Resource, pointer: &str, places: &Places) -> Vec<Finding> {

@@ -18,6 +18,7 @@ pub(super) fn external_id(kind: ResourceKind, step: &str) -> String {
         ResourceKind::Database => "db",
         ResourceKind::Storage => "storage",
         ResourceKind::Cluster => "cluster",
+        ResourceKind::Repository => "repository",
     };
     format!("sim-{short}-{}", Digest::of(step.as_bytes()).short())
 }
@@ -93,6 +94,7 @@ pub(super) fn outputs(owner: &Owner, resource: &Resource, external_id: &str) -> 
             pairs.extend(text("version").map(|version| ("version", version.to_owned())));
             pairs
         }
+        ResourceKind::Repository => Vec::new(),
     };
     pairs
         .into_iter()
