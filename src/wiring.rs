@@ -1,5 +1,7 @@
 //! From the configuration to a running Landfall: the one place that chooses adapters.
 
+pub mod repositories;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,13 +17,18 @@ use crate::clock::{Clock, Ids};
 use crate::config::{self, Config, ForgeKind};
 use crate::domain::ids::RepositoryId;
 use crate::domain::key::{Key, Outcome};
+use crate::domain::plan::Maker;
 use crate::domain::rules::ProviderKind;
+use crate::forge::gitlab::projects::GitLabProjects;
 use crate::forge::gitlab::webhook::{GitLabWebhook, SecretsError, WebhookSecrets};
 use crate::forge::gitlab::{GIT_USERNAME, GitLab, GitLabOptions, GitLabOptionsError};
 use crate::forge::{Forge, Webhook};
 use crate::git::{LazyMirror, MirrorDefaults};
 use crate::http::Http;
 use crate::http_client::{self, HttpClientError, HttpClientOptions};
+use crate::provider::repository::{
+    Hosts, RepositoryHost, RepositoryPlanner, RepositoryProvider, RepositoryView, Views,
+};
 use crate::provider::simulator::{Latency, Simulator, SimulatorError, SimulatorOptions};
 use crate::provider::{Planner, Provider};
 use crate::queue::Wake;
@@ -96,6 +103,8 @@ impl Landfall {
         .await?;
         let mut repositories = BTreeMap::new();
         let mut webhooks = BTreeMap::new();
+        let mut hosts: BTreeMap<RepositoryId, Arc<dyn RepositoryHost>> = BTreeMap::new();
+        let mut views: BTreeMap<RepositoryId, Arc<dyn RepositoryView>> = BTreeMap::new();
         for settings in &config.repositories {
             store
                 .register(&settings.id, settings.url.as_str(), settings.project)
@@ -103,11 +112,22 @@ impl Landfall {
             let (repository, webhook) = repository(settings, config, &clock)?;
             repositories.insert(settings.id.clone(), Arc::new(repository));
             webhooks.insert(settings.id.clone(), webhook);
+            if let Some(host) = repository_host(settings, &clock)? {
+                views.insert(settings.id.clone(), host.clone());
+                hosts.insert(settings.id.clone(), host);
+            }
         }
-        let planner: Arc<dyn Planner> = Arc::new(simulator.planner());
-        let provider: Arc<dyn Provider> = Arc::new(simulator.provider());
-        let planners: Planners = Arc::new([(ProviderKind::Simulator, planner)].into());
-        let providers: Providers = Arc::new([(ProviderKind::Simulator, provider)].into());
+        let simulated = Maker::Provider(ProviderKind::Simulator);
+        let planners: [(Maker, Arc<dyn Planner>); 2] = [
+            (simulated, Arc::new(simulator.planner())),
+            (Maker::Forge, Arc::new(RepositoryPlanner::new(Views::new(views)))),
+        ];
+        let providers: [(Maker, Arc<dyn Provider>); 2] = [
+            (simulated, Arc::new(simulator.provider())),
+            (Maker::Forge, Arc::new(RepositoryProvider::new(Hosts::new(hosts)))),
+        ];
+        let planners: Planners = Arc::new(planners.into());
+        let providers: Providers = Arc::new(providers.into());
         let repositories: Repositories = Arc::new(repositories);
         let wake = Wake::default();
         let app = Arc::new(App::new(Parts {
@@ -220,20 +240,47 @@ impl Reconcile for Handler {
     }
 }
 
+fn wrong(settings: &config::Repository, problem: String) -> WiringError {
+    WiringError::Repository {
+        repository: settings.id.clone(),
+        problem,
+    }
+}
+
+fn http_client_of(settings: &config::Repository) -> Result<reqwest::Client, WiringError> {
+    let options = HttpClientOptions {
+        ca_file: settings.ca_file.clone(),
+        proxy: settings.proxy.clone(),
+    };
+    http_client::build(&options).map_err(|error: HttpClientError| wrong(settings, error.to_string()))
+}
+
+/// What makes repositories on the forge of a requests repository, if it has a token for that. The token that reads and
+/// comments is never used for it.
+fn repository_host(
+    settings: &config::Repository,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<repositories::OnGitLab>>, WiringError> {
+    let Some(token) = &settings.provisioning_token else {
+        return Ok(None);
+    };
+    match settings.forge {
+        ForgeKind::GitLab => {
+            let client = http_client_of(settings)?;
+            let projects = GitLabProjects::new(&settings.url, token.clone(), client, clock.clone())
+                .map_err(|error: GitLabOptionsError| wrong(settings, error.to_string()))?;
+            Ok(Some(Arc::new(repositories::OnGitLab { projects })))
+        }
+    }
+}
+
 fn repository(
     settings: &config::Repository,
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Repository, Arc<dyn Webhook>), WiringError> {
-    let wrong = |problem: String| WiringError::Repository {
-        repository: settings.id.clone(),
-        problem,
-    };
-    let options = HttpClientOptions {
-        ca_file: settings.ca_file.clone(),
-        proxy: settings.proxy.clone(),
-    };
-    let client = http_client::build(&options).map_err(|error: HttpClientError| wrong(error.to_string()))?;
+    let wrong = |problem: String| wrong(settings, problem);
+    let client = http_client_of(settings)?;
     let (forge, webhook): (Arc<dyn Forge>, Arc<dyn Webhook>) = match settings.forge {
         ForgeKind::GitLab => {
             let gitlab = GitLab::new(GitLabOptions {

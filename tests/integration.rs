@@ -9,6 +9,7 @@ mod journeys;
 mod mirror;
 mod peers;
 mod queue;
+mod repository;
 mod sandbox;
 mod support;
 mod tidy;

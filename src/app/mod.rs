@@ -12,7 +12,7 @@ use crate::domain::ids::{RepositoryId, UserId};
 use crate::domain::key::{Key, Outcome};
 use crate::domain::landing::Mode;
 use crate::domain::merge_request::User;
-use crate::domain::rules::ProviderKind;
+use crate::domain::plan::Maker;
 use crate::domain::step::{Failure, IllegalEvent};
 use crate::forge::{Forge, ForgeError};
 use crate::git::{GitError, LazyMirror, Mirror};
@@ -112,11 +112,11 @@ impl Repository {
 /// Every requests repository, by its name in the configuration.
 pub type Repositories = Arc<BTreeMap<RepositoryId, Arc<Repository>>>;
 
-/// The planner of each kind of provider.
-pub type Planners = Arc<BTreeMap<ProviderKind, Arc<dyn Planner>>>;
+/// The planner of everything that makes something.
+pub type Planners = Arc<BTreeMap<Maker, Arc<dyn Planner>>>;
 
-/// The provider of each kind.
-pub type Providers = Arc<BTreeMap<ProviderKind, Arc<dyn Provider>>>;
+/// The provider of everything that makes something.
+pub type Providers = Arc<BTreeMap<Maker, Arc<dyn Provider>>>;
 
 /// Why a reconcile could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +146,7 @@ pub enum AppError {
     UnknownRepository(RepositoryId),
     /// A provider that this build does not have.
     #[error("no provider {0:?} is set up")]
-    UnknownProvider(ProviderKind),
+    UnknownProvider(Maker),
     /// What is stored is not what it should be.
     #[error("{0}")]
     Inconsistent(String),

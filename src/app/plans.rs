@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use crate::domain::change::Goal;
 use crate::domain::ids::RepositoryId;
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Maker, Plan, Resource, ResourceKind};
 use crate::domain::request::Request;
 use crate::domain::rules::Rules;
+use crate::provider::repository::GROUP;
 use crate::provider::{Answer, Planner, Question, Scope, Token};
 use crate::store::Store;
 
@@ -38,6 +39,54 @@ pub(super) fn scope(repository: &RepositoryId, request: &Request, rules: &Rules)
     })
 }
 
+/// What shall be there of a request under some rules: a repository goes into the group that its team has there.
+pub(super) fn desired(goal: &Goal, rules: &Rules) -> Vec<Resource> {
+    let team = rules.teams.get(&goal.request.team);
+    let group = team.and_then(|team| team.group.clone());
+    let in_its_group = |resource: &Resource| {
+        let mut resource = resource.clone();
+        if resource.kind == ResourceKind::Repository
+            && let Some(group) = &group
+        {
+            resource.properties.insert(GROUP.to_owned(), group.clone().into());
+        }
+        resource
+    };
+    goal.resources().iter().map(in_its_group).collect()
+}
+
+/// The questions that a request comes to, each with what answers it: the environment's provider is always asked, the
+/// forge if anything of the request is its to make.
+fn questions(question: Question) -> Vec<(Maker, Question)> {
+    let environment = &question.scope.environment;
+    let makers = [Maker::Provider(environment.provider), Maker::Forge];
+    let parts = makers.map(|maker| {
+        let is_its = |kind| Maker::of(kind, environment) == maker;
+        let part = Question {
+            scope: question.scope.clone(),
+            desired: question
+                .desired
+                .iter()
+                .filter(|resource| is_its(resource.kind))
+                .cloned()
+                .collect(),
+            known: question
+                .known
+                .iter()
+                .filter(|(_, kind)| is_its(*kind))
+                .cloned()
+                .collect(),
+            // A forge answers at once, so what is pending is the environment's.
+            pending: question.pending.clone().filter(|_| maker != Maker::Forge),
+        };
+        (maker, part)
+    });
+    parts
+        .into_iter()
+        .filter(|(maker, part)| *maker != Maker::Forge || !part.desired.is_empty() || !part.known.is_empty())
+        .collect()
+}
+
 /// Plans for each request that changes. `pending` holds the tokens of an earlier answer.
 pub(super) async fn plan(
     store: &Store,
@@ -58,7 +107,6 @@ pub(super) async fn plan(
                 request.key, request.environment
             ))
         })?;
-        let planner = planner(planners, &scope)?;
         let key = request.key.to_string();
         let known = store.known_resources(repository, &request.key).await?;
         let question = Question {
@@ -66,22 +114,24 @@ pub(super) async fn plan(
                 .iter()
                 .map(|known| (known.name.clone(), known.kind))
                 .collect(),
-            desired: goal.resources().to_vec(),
+            desired: desired(goal, rules),
             pending: pending.get(&key).cloned().map(Token),
             scope,
         };
-        let answer = planner
-            .plan(&question)
-            .await
-            .map_err(|failure| AppError::Provider {
-                activity: format!("planning {}", request.key),
-                failure,
-            })?;
-        match answer {
-            Answer::Ready(plan) => all.changes.extend(plan.obeying(goal, &known).changes),
-            Answer::Pending { token, poll_at } => {
-                tokens.insert(key, token.0);
-                soonest = Some(soonest.map_or(poll_at, |at| at.min(poll_at)));
+        for (maker, question) in questions(question) {
+            let answer = planner(planners, maker)?
+                .plan(&question)
+                .await
+                .map_err(|failure| AppError::Provider {
+                    activity: format!("planning {}", request.key),
+                    failure,
+                })?;
+            match answer {
+                Answer::Ready(plan) => all.changes.extend(plan.obeying(goal, &known).changes),
+                Answer::Pending { token, poll_at } => {
+                    tokens.insert(key.clone(), token.0);
+                    soonest = Some(soonest.map_or(poll_at, |at| at.min(poll_at)));
+                }
             }
         }
     }
@@ -107,7 +157,7 @@ pub(super) async fn discard(
             continue;
         };
         let activity = || format!("discarding the plan of {}", request.key);
-        planner(planners, &scope)?
+        planner(planners, Maker::Provider(scope.environment.provider))?
             .discard(&scope, &Token(token.clone()))
             .await
             .map_err(|failure| AppError::Provider {
@@ -118,10 +168,9 @@ pub(super) async fn discard(
     Ok(())
 }
 
-fn planner<'a>(planners: &'a Planners, scope: &Scope) -> Result<&'a dyn Planner, AppError> {
-    let kind = scope.environment.provider;
+fn planner(planners: &Planners, maker: Maker) -> Result<&dyn Planner, AppError> {
     planners
-        .get(&kind)
+        .get(&maker)
         .map(AsRef::as_ref)
-        .ok_or(AppError::UnknownProvider(kind))
+        .ok_or(AppError::UnknownProvider(maker))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::clock::Clock;
 use crate::domain::ids::EnvironmentName;
 use crate::domain::key::Outcome;
-use crate::domain::rules::ProviderKind;
+use crate::domain::plan::Maker;
 use crate::provider::Token;
 use crate::store::{Lease, Store, WaitingStep};
 
@@ -43,11 +43,11 @@ impl Poller {
             .store
             .waiting_steps(&repository.id, environment, self.clock.now())
             .await?;
-        let kinds: BTreeSet<ProviderKind> = due.iter().map(|step| step.provider).collect();
-        for kind in kinds {
-            let steps: Vec<&WaitingStep> = due.iter().filter(|step| step.provider == kind).collect();
+        let makers: BTreeSet<Maker> = due.iter().map(|step| step.maker).collect();
+        for maker in makers {
+            let steps: Vec<&WaitingStep> = due.iter().filter(|step| step.maker == maker).collect();
             for page in steps.chunks(PAGE) {
-                self.ask(lease, environment, kind, page).await?;
+                self.ask(lease, environment, maker, page).await?;
             }
         }
         let next: Option<Timestamp> = self.store.next_poll(&repository.id, environment).await?;
@@ -64,10 +64,13 @@ impl Poller {
         &self,
         lease: &Lease,
         environment: &EnvironmentName,
-        kind: ProviderKind,
+        maker: Maker,
         steps: &[&WaitingStep],
     ) -> Result<(), AppError> {
-        let provider = self.providers.get(&kind).ok_or(AppError::UnknownProvider(kind))?;
+        let provider = self
+            .providers
+            .get(&maker)
+            .ok_or(AppError::UnknownProvider(maker))?;
         let by_token: BTreeMap<Token, &WaitingStep> = steps
             .iter()
             .map(|step| (Token(step.token.clone()), *step))

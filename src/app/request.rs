@@ -123,10 +123,9 @@ impl RunMaker {
                 .await?;
             return Ok(Outcome::Done);
         }
-        let resources: BTreeMap<_, _> = request
-            .resources
-            .iter()
-            .map(|resource| (resource.name.clone(), resource.clone()))
+        let resources: BTreeMap<_, _> = plans::desired(&desired.goal, rules)
+            .into_iter()
+            .map(|resource| (resource.name.clone(), resource))
             .collect();
         let run = Run {
             id: self.ids.run(),

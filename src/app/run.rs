@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use crate::clock::Clock;
 use crate::domain::ids::{ResourceName, RunId, StepKey};
 use crate::domain::key::Outcome;
-use crate::domain::plan::Action;
+use crate::domain::plan::{Action, Maker, ResourceKind};
+use crate::domain::rules::Environment;
 use crate::domain::run::{Run, Step, advance, back_off};
 use crate::domain::step::{Failure, FailureClass, StepEvent, StepState};
 use crate::provider::{Order, Progress, Provider, Scope, Token};
@@ -105,12 +106,18 @@ impl Runner {
         Ok(Outcome::Again(self.clock.now()))
     }
 
+    /// What makes things of that kind there.
+    fn provider(&self, kind: ResourceKind, place: &Environment) -> Result<&dyn Provider, AppError> {
+        let maker = Maker::of(kind, place);
+        let provider = self.providers.get(&maker).map(AsRef::as_ref);
+        provider.ok_or(AppError::UnknownProvider(maker))
+    }
+
     /// Asks the provider to stop what it is at, where that is safe. How it ended comes by the next poll.
     async fn stop_what_waits(&self, run: &Run) -> Result<(), AppError> {
-        let kind = run.place.provider;
-        let provider = self.providers.get(&kind).ok_or(AppError::UnknownProvider(kind))?;
         for step in &run.steps {
             if let StepState::Waiting { token, .. } = &step.state {
+                let provider = self.provider(step.resource.kind, &run.place)?;
                 let stopped = provider.cancel(&Token(token.clone())).await;
                 stopped.map_err(|failure| AppError::Provider {
                     activity: format!("stopping the work on {}", step.resource.name),
@@ -146,8 +153,7 @@ impl Runner {
         }
         self.record(lease, &mut work.run, resource, StepEvent::Start)
             .await?;
-        let kind = work.scope.environment.provider;
-        let provider = self.providers.get(&kind).ok_or(AppError::UnknownProvider(kind))?;
+        let provider = self.provider(step.resource.kind, &work.scope.environment)?;
         let order = Order {
             key: StepKey {
                 run: work.run.id,
@@ -159,7 +165,7 @@ impl Runner {
             final_snapshot: step.final_snapshot,
             resource: step.resource.clone(),
         };
-        let progress = act(provider.as_ref(), &order).await;
+        let progress = act(provider, &order).await;
         let attempt = match find(&work.run, resource).map(|step| &step.state) {
             Some(StepState::Started { attempt }) => *attempt,
             _ => 1,

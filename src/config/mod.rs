@@ -159,6 +159,8 @@ pub struct Repository {
     pub project: u64,
     /// The access token.
     pub token: Secret,
+    /// The access token that makes repositories; none are made without it.
+    pub provisioning_token: Option<Secret>,
     /// Signing tokens of the webhook.
     pub signing_tokens: Vec<Secret>,
     /// Plain secret tokens of the webhook.
@@ -207,6 +209,7 @@ struct RawRepository {
     url: Url,
     project: u64,
     token: RawSecret,
+    provisioning_token: Option<RawSecret>,
     #[serde(default)]
     signing_tokens: Vec<RawSecret>,
     #[serde(default)]
@@ -377,8 +380,25 @@ impl RawRepository {
                     .into(),
             });
         }
+        let token = self.token.read(&setting("token"))?;
+        let provisioning_token = match &self.provisioning_token {
+            Some(secret) => Some(secret.read(&setting("provisioning_token"))?),
+            None => None,
+        };
+        if provisioning_token
+            .as_ref()
+            .is_some_and(|other| other.reveal() == token.reveal())
+        {
+            return Err(ConfigError::Secret {
+                setting: setting("provisioning_token"),
+                problem: "it is the same as token: what reviews must not be able to make repositories, so give it a \
+                          token of another account"
+                    .into(),
+            });
+        }
         Ok(Repository {
-            token: self.token.read(&setting("token"))?,
+            token,
+            provisioning_token,
             signing_tokens,
             secret_tokens,
             forge: self.forge,
@@ -462,6 +482,11 @@ mod tests {
                 REPOSITORY.replace("\"glpat-not-a-real-one\"", "{ file = \"no/such\" }"),
                 "no/such",
             ),
+            (
+                format!("{REPOSITORY}\nprovisioning_token = \"glpat-not-a-real-one\""),
+                "provisioning_token of the repository requests: it is the same as token",
+            ),
+            (format!("{REPOSITORY}\nprovisioning_token = \"\""), "it is empty"),
             (format!("{REPOSITORY}{REPOSITORY}"), "twice"),
             (
                 REPOSITORY.replace("id = \"requests\"", "id = \"Not A Label\""),

@@ -330,9 +330,24 @@ impl Report {
     /// Whether anything that this shows is made by the simulator.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
-        self.providers
-            .values()
-            .any(|provider| matches!(provider, ProviderKind::Simulator))
+        let mut kinds = self.kinds().peekable();
+        let on_forge_only = kinds.peek().is_some() && kinds.all(|kind| kind == ResourceKind::Repository);
+        let simulator = |provider: &ProviderKind| matches!(provider, ProviderKind::Simulator);
+        !on_forge_only && self.providers.values().any(simulator)
+    }
+
+    /// Whether it shows a repository: those are real wherever the rest is simulated.
+    #[must_use]
+    pub fn has_repository(&self) -> bool {
+        self.kinds().any(|kind| kind == ResourceKind::Repository)
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = ResourceKind> {
+        let planned = self.plan.iter().flat_map(|plan| &plan.changes);
+        let made = self.runs.iter().flat_map(|run| &run.steps);
+        planned
+            .map(|change| change.kind)
+            .chain(made.map(|step| step.kind))
     }
 }
 

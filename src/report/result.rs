@@ -153,7 +153,11 @@ fn stays(told: &[&ReportedRun], detail: Detail) -> Markup {
 }
 
 fn simulated_word(report: &Report) -> Markup {
-    Markup::new().ours(if report.is_simulated() { " (simulated)" } else { "" })
+    Markup::new().ours(match (report.is_simulated(), report.has_repository()) {
+        (false, _) => "",
+        (true, false) => " (simulated)",
+        (true, true) => " (simulated, but for the repository)",
+    })
 }
 
 /// "after 1 min 5 s": the longest of the runs, since they go side by side.
@@ -186,10 +190,14 @@ fn outputs(told: &[&ReportedRun], detail: Detail, left_out: &mut LeftOut) -> Mar
             .iter()
             .take(detail.properties)
             .map(|(name, value)| {
-                Markup::new()
-                    .prose(name, 60)
-                    .ours(": ")
-                    .code(value, detail.text.max(200))
+                let shown = Markup::new().code(value, detail.text.max(200));
+                let told = Markup::new().prose(name, 60).ours(": ");
+                // A page to look at; what git or a program takes is to be copied.
+                if name == "webUrl" {
+                    told.link(&shown, value)
+                } else {
+                    told.markup(&shown)
+                }
             })
             .collect();
         left_out.properties += outputs.len() - shown.len();

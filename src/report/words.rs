@@ -404,7 +404,11 @@ pub(super) fn simulated(report: &Report) -> Markup {
         Markup::new()
             .ours("> 🧪 **Simulated**: nothing real is made, and nothing is charged, in ")
             .markup(&simulated_environments(report))
-            .ours(".\n\n")
+            .ours(if report.has_repository() {
+                ". Repositories are real: they are made on the forge.\n\n"
+            } else {
+                ".\n\n"
+            })
     } else {
         Markup::new()
     }

@@ -10,8 +10,7 @@ use crate::domain::ids::{
     EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId, TeamName,
 };
 use crate::domain::key::{Key, Share};
-use crate::domain::plan::{Action, KnownResource};
-use crate::domain::rules::ProviderKind;
+use crate::domain::plan::{Action, KnownResource, Maker};
 use crate::domain::run::{Run, RunState, Step};
 use crate::domain::step::{StepEvent, StepState};
 use crate::store::keys::{self, Touch};
@@ -25,8 +24,8 @@ pub struct WaitingStep {
     pub run: RunId,
     /// Its resource.
     pub resource: ResourceName,
-    /// Which provider is at it.
-    pub provider: ProviderKind,
+    /// What is at it.
+    pub maker: Maker,
     /// The attempt, from 1.
     pub attempt: u32,
     /// The provider's token.
@@ -261,7 +260,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<WaitingStep>, StoreError> {
         let rows: Vec<(String, String, String)> = sqlx::query_as(
-            "SELECT runs.run, steps.resource, steps.state FROM steps JOIN runs ON runs.id = steps.run
+            "SELECT runs.run, steps.step, steps.state FROM steps JOIN runs ON runs.id = steps.run
              WHERE steps.repository = ?1 AND steps.environment = ?2 AND steps.poll_at <= ?3
              ORDER BY steps.poll_at LIMIT 1000",
         )
@@ -271,15 +270,14 @@ impl Store {
         .fetch_all(self.readers())
         .await?;
         let mut waiting = Vec::with_capacity(rows.len());
-        for (run, resource, state) in rows {
+        for (run, step, state) in rows {
             if let StepState::Waiting { attempt, token, .. } = from_json("step state", &state)? {
                 let run: Run = from_json("run", &run)?;
-                let resource = parse("resource name", &resource)?;
-                let provider = run.place.provider;
+                let step: Step = from_json("step", &step)?;
                 waiting.push(WaitingStep {
                     run: run.id,
-                    resource,
-                    provider,
+                    maker: Maker::of(step.resource.kind, &run.place),
+                    resource: step.resource.name,
                     attempt,
                     token,
                 });
