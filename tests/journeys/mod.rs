@@ -9,6 +9,7 @@ mod files;
 mod life;
 mod main_job;
 mod outage;
+mod repository;
 mod trouble;
 mod unsigned;
 mod weather;

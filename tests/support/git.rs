@@ -42,6 +42,16 @@ pub(crate) struct Clone {
 impl Clone {
     /// Clones a repository as this user; the token is git's password.
     pub(crate) fn of(repository: &Url, username: &str, token: &str, into: &Path) -> Self {
+        Self::attempt_of(repository, username, token, into).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, whatever comes of it.
+    pub(crate) fn attempt_of(
+        repository: &Url,
+        username: &str,
+        token: &str,
+        into: &Path,
+    ) -> Result<Self, String> {
         let mut address = repository.clone();
         address.set_username(username).unwrap();
         address.set_password(Some(token)).unwrap();
@@ -50,13 +60,15 @@ impl Clone {
             parent,
             &["clone", "--quiet", address.as_str(), into.to_str().unwrap()],
         );
-        assert!(said.success, "{}", said.stderr);
+        if !said.success {
+            return Err(said.stderr);
+        }
         let clone = Self {
             path: into.to_owned(),
         };
         clone.run(&["config", "user.name", username]);
         clone.run(&["config", "user.email", &format!("{username}@example.test")]);
-        clone
+        Ok(clone)
     }
 
     /// Runs git here and answers what it printed; it must succeed.

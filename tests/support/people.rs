@@ -87,6 +87,21 @@ impl<'w> Person<'w> {
         })
     }
 
+    /// Tries to clone a repository by its address, into a folder of that name.
+    pub(crate) fn clones(&self, address: &str, name: &str) -> Result<Clone, String> {
+        let folder = self
+            .world
+            .directory
+            .path()
+            .join("people")
+            .join(&self.user.username);
+        std::fs::create_dir_all(&folder).unwrap();
+        let url = address.parse().unwrap();
+        tokio::task::block_in_place(|| {
+            Clone::attempt_of(&url, &self.user.username, &self.user.token, &folder.join(name))
+        })
+    }
+
     /// Commits files on a branch, which begins at `main` if it is new, and pushes it. Without content a file goes.
     pub(crate) fn pushes(&self, branch: &str, files: &[(&str, Option<&str>)]) -> String {
         self.commits(branch, files);

@@ -65,6 +65,10 @@ pub(crate) struct Settings {
     pub(crate) sweep_seconds: u32,
     /// What is done about the repository.
     pub(crate) mode: Mode,
+    /// Whether the web team has a group on the forge, `web`, for its repositories.
+    pub(crate) team_has_group: bool,
+    /// Whether Landfall has a token to make repositories with.
+    pub(crate) makes_repositories: bool,
 }
 
 impl Default for Settings {
@@ -72,6 +76,8 @@ impl Default for Settings {
         Self {
             sweep_seconds: 3_600,
             mode: Mode::Provision,
+            team_has_group: false,
+            makes_repositories: false,
         }
     }
 }
@@ -134,7 +140,7 @@ impl World {
         );
         let sandbox = Sandbox::start(options).await.unwrap();
         let mut users = BTreeMap::new();
-        for name in ["root", "dana", "eve", "ada", "grace", "landfall"] {
+        for name in ["root", "dana", "eve", "ada", "grace", "landfall", "builder"] {
             let email = format!("{name}@example.test");
             let user = sandbox.add_user(name, name, &email, name == "root").unwrap();
             users.insert(name, user);
@@ -165,6 +171,12 @@ impl World {
 
     async fn make_project(&mut self) {
         let root = self.person("root");
+        if self.settings.team_has_group {
+            root.does(Method::POST, "groups", &json!({ "name": "Web", "path": "web" }))
+                .await;
+            let owner = json!({ "user_id": self.id_of("builder"), "access_level": 50 });
+            root.does(Method::POST, "groups/web/members", &owner).await;
+        }
         let group = root
             .does(
                 Method::POST,
@@ -204,11 +216,14 @@ impl World {
 
     /// `landfall.yaml` as it is accepted in the beginning.
     pub(crate) fn rules(&self) -> String {
-        ["dana", "ada", "grace"]
-            .iter()
-            .fold(RULES.to_owned(), |rules, name| {
-                rules.replace(&format!("{{{name}}}"), &self.id_of(name).to_string())
-            })
+        let rules = if self.settings.team_has_group {
+            RULES.replace("  web-team:\n", "  web-team:\n    group: web\n")
+        } else {
+            RULES.to_owned()
+        };
+        ["dana", "ada", "grace"].iter().fold(rules, |rules, name| {
+            rules.replace(&format!("{{{name}}}"), &self.id_of(name).to_string())
+        })
     }
 
     /// Somebody of this world: `dana` and `eve` are developers, `ada` and `grace` admins, `root` owns the forge.
@@ -406,7 +421,7 @@ impl World {
         format!(
             "[database]\nurl = {database}\n[http]\nlisten = \"{listen}\"\n[mirror]\ndirectory = {mirror}\n\
              [simulator]\nfile = {simulator}\n[[repositories]]\nid = \"{REPOSITORY}\"\nforge = \"gitlab\"\n\
-             url = \"{forge}\"\nproject = {project}\ntoken = {token}\nsigning_tokens = [\"{SIGNING_TOKEN}\"]\n\
+             url = \"{forge}\"\nproject = {project}\ntoken = {token}\n{builder}signing_tokens = [\"{SIGNING_TOKEN}\"]\n\
              settling_seconds = 0\nforge_lag_seconds = 1\nsweep_seconds = {sweep}\nmode = {mode}\n",
             database = quoted(&format!("sqlite://{}", path(&self.database).display())),
             mirror = file("mirrors"),
@@ -414,6 +429,11 @@ impl World {
             forge = self.sandbox.url(),
             project = self.project,
             token = quoted(&self.users["landfall"].token),
+            builder = if self.settings.makes_repositories {
+                format!("provisioning_token = {}\n", quoted(&self.users["builder"].token))
+            } else {
+                String::new()
+            },
             sweep = self.settings.sweep_seconds,
             mode = json!(self.settings.mode),
         )

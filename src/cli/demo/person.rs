@@ -90,6 +90,13 @@ impl Person {
         serde_json::from_str(&text).with_context(activity)
     }
 
+    /// Clones a repository by its address, next to the requests repository; answers where the clone is.
+    pub(super) async fn clone_address(&self, address: &str, name: &str) -> anyhow::Result<PathBuf> {
+        self.git_in(&self.folder, &["clone", "--quiet", address, name])
+            .await?;
+        Ok(self.folder.join(name))
+    }
+
     /// Clones the requests repository afresh.
     pub(super) async fn clone_repository(&self, path: &str) -> anyhow::Result<()> {
         if self.folder.exists() {

@@ -16,6 +16,9 @@ use crate::sandbox::Sandbox;
 /// The repository's id in the configuration.
 pub(super) const REPOSITORY: &str = "requests";
 
+/// The team that asks, and its group on the forge.
+const TEAM: &str = "web-team";
+
 /// Everything that is there before the story begins.
 pub(super) struct Scene {
     /// Asks for things.
@@ -24,6 +27,8 @@ pub(super) struct Scene {
     pub(super) admin: Person,
     /// The account that Landfall acts with.
     pub(super) landfall: Person,
+    /// The account that it makes repositories with.
+    builder: Person,
     /// The project's number.
     pub(super) project: u64,
     /// Its path.
@@ -60,12 +65,19 @@ impl Scene {
         let developer = person("dana", "Dana, developer", false)?;
         let admin = person("ada", "Ada, platform admin", false)?;
         let landfall = person("landfall", "Landfall", false)?;
+        let builder = person("landfall-builder", "Landfall, makes repositories", false)?;
 
         let project = match root.get("projects/platform%2Frequests").await {
             Ok(project) => project,
             Err(_) => make_project(&root, &[(&developer, 30), (&admin, 40), (&landfall, 40)]).await?,
         };
         let number = project["id"].as_u64().context("the project has a number")?;
+        if root.get(&format!("groups/{TEAM}")).await.is_err() {
+            let group = json!({ "name": "Web team", "path": TEAM });
+            root.post("groups", &group).await?;
+            let owner = json!({ "user_id": builder.id, "access_level": 50 });
+            root.post(&format!("groups/{TEAM}/members"), &owner).await?;
+        }
         let signing_token = format!(
             "whsec_{}",
             base64::engine::general_purpose::STANDARD.encode(
@@ -89,6 +101,7 @@ impl Scene {
             developer,
             admin,
             landfall,
+            builder,
             project: number,
             path: "platform/requests".into(),
             forge: sandbox.url(),
@@ -106,7 +119,8 @@ impl Scene {
         format!(
             "[database]\nurl = {database}\n[http]\nlisten = \"{listen}\"\n[mirror]\ndirectory = {mirror}\n\
              [simulator]\nfile = {simulator}\n[[repositories]]\nid = \"{REPOSITORY}\"\nforge = \"gitlab\"\n\
-             url = \"{forge}\"\nproject = {project}\ntoken = {token}\nsigning_tokens = [{signing}]\n\
+             url = \"{forge}\"\nproject = {project}\ntoken = {token}\nprovisioning_token = {builder}\n\
+             signing_tokens = [{signing}]\n\
              settling_seconds = 0\nforge_lag_seconds = 2\nsweep_seconds = 60\n",
             database = quoted(&format!("sqlite://{}", folder.join("landfall.db").display())),
             mirror = file("mirrors"),
@@ -114,6 +128,7 @@ impl Scene {
             forge = self.forge,
             project = self.project,
             token = quoted(self.landfall.token().reveal()),
+            builder = quoted(self.builder.token().reveal()),
             signing = quoted(&self.signing_token),
         )
     }
@@ -160,7 +175,7 @@ fn rules(members: &[(&Person, u64)]) -> String {
     };
     format!(
         "apiVersion: landfall.dev/v1\nkind: Rules\nenvironments:\n  dev:\n    provider: Simulator\n    \
-         region: eu-central-1\nteams:\n  web-team:\n    members:\n{}roles:\n  admin:\n    users:\n{}approvals:\n  \
+         region: eu-central-1\nteams:\n  {TEAM}:\n    group: {TEAM}\n    members:\n{}roles:\n  admin:\n    users:\n{}approvals:\n  \
          required: 1\n",
         person("dana"),
         person("ada"),

@@ -93,7 +93,8 @@ pub(super) async fn tell(
 
     let project = format!("requests/web-team/{name}.yaml");
     let cluster = format!("requests/web-team/{name}-cluster.yaml");
-    let small = SHOP.replace("name: shop", &format!("name: {name}"));
+    let small = SHOP.replace("name: shop", &format!("name: {name}"))
+        + &format!("  repository:\n    name: {name}\n    collaborators:\n      - username: dana\n");
     let larger = small
         .replace("size: Small", "size: Medium")
         .replace("storage: 32Gi", "storage: 64Gi");
@@ -114,9 +115,12 @@ pub(super) async fn tell(
         "Ask for a project",
         &project,
         Some(small),
-        "a VM, a database, storage",
+        "a VM, a database, storage, a repository",
     );
-    lands(scene, &asked, Shown::Whole, teller, &mut summary).await?;
+    let result = lands(scene, &asked, Shown::Whole, teller, &mut summary).await?;
+    if summary.failed == 0 {
+        clones(scene, &name, &result, teller).await?;
+    }
 
     teller.chapter("A cluster")?;
     let asked = errand(
@@ -371,6 +375,25 @@ async fn ask(scene: &Scene, errand: &Errand<'_>, teller: &mut Teller<'_>) -> any
         json!({ "path": path, "merge_request": number }),
     )?;
     Ok(number)
+}
+
+/// The developer clones the repository that was made, by the address in the result.
+async fn clones(scene: &Scene, name: &str, result: &str, teller: &mut Teller<'_>) -> anyhow::Result<()> {
+    let is_address = |text: &&str| text.starts_with(scene.forge.as_str()) && text.ends_with(".git");
+    let address = result
+        .split('`')
+        .find(is_address)
+        .context("the result names the address of the repository")?;
+    let clone = scene.developer.clone_address(address, name).await?;
+    let readme = clone.join("README.md");
+    let readme = std::fs::read_to_string(&readme).with_context(|| format!("reading {}", readme.display()))?;
+    let title = readme.lines().next().unwrap_or_default();
+    teller.event(
+        "cloned",
+        &format!("dana clones the repository: git clone {address}. Its README begins with {title:?}."),
+        json!({ "url": address, "readme": title }),
+    )?;
+    Ok(())
 }
 
 /// Waits until Landfall's comment says that.
