@@ -246,6 +246,8 @@ async fn a_forge_that_stumbles_in_the_midst_of_it_is_asked_again() {
         world.sandbox.order_request_fault(RequestFault {
             method: Some(method),
             path_contains: path.into(),
+            by: None,
+            after: 0,
             times: 1,
             action,
         });

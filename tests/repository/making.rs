@@ -68,6 +68,8 @@ async fn each_call_fails_in_turn_and_a_retry_does_what_is_left(
     world.sandbox.order_request_fault(RequestFault {
         method: Some(method.parse().unwrap()),
         path_contains: path.into(),
+        by: None,
+        after: 0,
         times: 1,
         action,
     });
@@ -183,6 +185,8 @@ async fn each_call_of_an_update_fails_in_turn_and_a_retry_does_what_is_left(
     world.sandbox.order_request_fault(RequestFault {
         method: Some(method.parse().unwrap()),
         path_contains: path.into(),
+        by: None,
+        after: 0,
         times: 1,
         action,
     });
@@ -233,6 +237,8 @@ async fn a_repository_is_deleted_under_whatever_name_it_goes_now(#[case] fault: 
         world.sandbox.order_request_fault(RequestFault {
             method: Some(Method::DELETE),
             path_contains: "/projects/".into(),
+            by: None,
+            after: 0,
             times: 1,
             action,
         });
