@@ -16,6 +16,9 @@ pub(super) use trees::{PathChange, TreeEntry, is_plain_path};
 /// The name git gives to nothing.
 pub(super) const ZERO: &str = "0000000000000000000000000000000000000000";
 
+/// A rebase takes no more commits than this.
+const MOST_REBASED: usize = 10_000;
+
 /// Why a git command did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GitError {
@@ -217,7 +220,15 @@ impl Repository {
 
     /// The tree of a merge, or nothing where it conflicts.
     pub(super) async fn merge_tree(&self, ours: &str, theirs: &str) -> Result<Option<String>, GitError> {
-        let arguments = ["merge-tree", "--write-tree", "--no-messages", ours, theirs];
+        if self.merge_base(ours, theirs).await?.is_none() {
+            // Git refuses to merge what has nothing in common.
+            return Ok(None);
+        }
+        self.merged(&[ours, theirs]).await
+    }
+
+    async fn merged(&self, what: &[&str]) -> Result<Option<String>, GitError> {
+        let arguments = [&["merge-tree", "--write-tree", "--no-messages"], what].concat();
         let output = self.output(&arguments, None, &[]).await?;
         match output.status.code() {
             Some(0) => Ok(Some(text(&output.stdout).trim().to_owned())),
@@ -283,34 +294,47 @@ impl Repository {
         .map(drop)
     }
 
-    /// Puts the commits of a branch on top of another commit; nothing where they conflict.
+    /// Puts commits on top of another one, as a rebase does: merges, and what changes nothing there, are left out.
+    /// Answers the new head, or nothing where they conflict. Moves nothing.
     pub(super) async fn rebase(
         &self,
         onto: &str,
         base: &str,
-        branch: &str,
+        head: &str,
         committer: &Signature,
     ) -> Result<Option<String>, GitError> {
-        let committed = format!("@{} +0000", committer.seconds);
-        let variables = [
-            ("GIT_COMMITTER_NAME", committer.name.as_str()),
-            ("GIT_COMMITTER_EMAIL", committer.email.as_str()),
-            ("GIT_COMMITTER_DATE", committed.as_str()),
-        ];
-        let range = format!("{base}..refs/heads/{branch}");
-        let output = self
-            .output(&["replay", "--onto", onto, &range], None, &variables)
+        let range = format!("{base}..{head}");
+        let commits = self
+            .log(
+                &["--reverse", "--topo-order", "--no-merges", &range, "--"],
+                MOST_REBASED,
+            )
             .await?;
-        if !output.status.success() {
-            return Ok(None);
+        let mut tip = onto.to_owned();
+        for commit in commits {
+            let Some(parent) = commit.parents.first() else {
+                return Ok(None);
+            };
+            let before = format!("--merge-base={parent}");
+            let Some(tree) = self.merged(&[&before, &tip, &commit.id]).await? else {
+                return Ok(None);
+            };
+            if tree == self.line(&["rev-parse", &format!("{tip}^{{tree}}")]).await? {
+                continue;
+            }
+            let author = Signature {
+                seconds: commit
+                    .authored
+                    .parse()
+                    .map_or(committer.seconds, jiff::Timestamp::as_second),
+                name: commit.author_name,
+                email: commit.author_email,
+            };
+            tip = self
+                .commit_tree(&tree, &[&tip], &commit.message, &author, committer)
+                .await?;
         }
-        // `update refs/heads/x <new> <old>`
-        let all = text(&output.stdout);
-        Ok(all
-            .lines()
-            .next()
-            .and_then(|line| line.split(' ').nth(2))
-            .map(str::to_owned))
+        Ok(Some(tip))
     }
 }
 

@@ -230,7 +230,13 @@ pub(super) async fn of_commit(
             .get(&project)
             .ok_or_else(|| Failure::not_found("Project"))?;
         let named = |one: &MergeRequest| {
-            one.merge_commit_sha.as_ref() == Some(&commit) || one.squash_commit_sha.as_ref() == Some(&commit)
+            [
+                &one.merge_commit_sha,
+                &one.squash_commit_sha,
+                &one.merged_commit_sha,
+            ]
+            .into_iter()
+            .any(|named| named.as_ref() == Some(&commit))
         };
         project
             .merge_requests

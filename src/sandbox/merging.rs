@@ -21,7 +21,7 @@ use super::reply;
 use super::state::{MergeRequestState, Merging};
 
 /// What there is to merge, read once under the lock.
-struct Job {
+pub(super) struct Job {
     head: String,
     source_branch: String,
     target_branch: String,
@@ -50,7 +50,7 @@ pub(super) async fn merge(
 /// Merges if everything allows it.
 async fn accept(core: &Core, actor: Actor, place: Place, params: &Params) -> Result<(), Failure> {
     let _lock = core.lock(place.project).await;
-    let job = read(core, actor, place, params)?;
+    let job = Job::read(core, actor, place, params)?;
     match merge_status(core, place).await? {
         "mergeable" => {}
         "conflict" => {
@@ -78,19 +78,31 @@ async fn accept(core: &Core, actor: Actor, place: Place, params: &Params) -> Res
         .await?
         .ok_or_else(|| Failure::not_found("Branch"))?;
     let merging = job.carry_out(core, actor, &repository, &target, params).await?;
-    let references = References::begin(core, place.project, actor.0).await?;
+    land(core, place, &job.target_branch, &target, &merging).await
+}
+
+/// Moves the target branch from where it stands to what a merge has made, and does what follows.
+pub(super) async fn land(
+    core: &Core,
+    place: Place,
+    target_branch: &str,
+    from: &str,
+    merging: &Merging,
+) -> Result<(), Failure> {
+    let references = References::begin(core, place.project, merging.by).await?;
     core.change(|world| {
         place.write(world)?.merging = Some(merging.clone());
         Ok(())
     })?;
-    let reference = format!("refs/heads/{}", job.target_branch);
-    repository.update_ref(&reference, &merging.tip, &target).await?;
+    let reference = format!("refs/heads/{target_branch}");
+    let repository = core.repository(place.project);
+    repository.update_ref(&reference, &merging.tip, from).await?;
     let mut changes = vec![RefChange {
         name: reference,
-        old: target,
+        old: from.to_owned(),
         new: merging.tip.clone(),
     }];
-    changes.extend(complete(core, place, &merging).await?);
+    changes.extend(complete(core, place, merging).await?);
     references.changed(&changes).await
 }
 
@@ -115,6 +127,7 @@ pub(super) async fn complete(
         one.updated_at = now;
         one.merge_commit_sha.clone_from(&merging.merge_commit);
         one.squash_commit_sha.clone_from(&merging.squash_commit);
+        one.merged_commit_sha = Some(merging.tip.clone());
         one.merging = None;
         add_system_note(world, place.project, place.iid, merging.by, "merged", now);
         let act = MergeRequestAct::plain(merging.by, "merge");
@@ -124,35 +137,36 @@ pub(super) async fn complete(
     Ok(removed)
 }
 
-fn read(core: &Core, actor: Actor, place: Place, params: &Params) -> Result<Job, Failure> {
-    let squash = params.flag("squash")?;
-    let remove = params.flag("should_remove_source_branch")?;
-    let world = core.world();
-    place.read(&world, |project, one| {
-        if !may_merge(project, &one.target_branch, world.level(project, actor.0)) {
-            return Err(Failure::unauthorized());
-        }
-        Ok(Job {
-            head: one.head().to_owned(),
-            source_branch: one.source_branch.clone(),
-            target_branch: one.target_branch.clone(),
-            method: project.merge_method.clone(),
-            squash: match project.squash_option.as_str() {
-                "always" => true,
-                "never" => false,
-                _ => squash.unwrap_or(one.squash),
-            },
-            remove_source_branch: remove.unwrap_or(one.remove_source_branch),
-            title: one.title.clone(),
-            author: one.author_id,
-            reference: format!("{}!{}", world.full_path(project), one.iid),
-        })
-    })?
-}
-
 impl Job {
+    /// Reads what there is to merge, if the user may.
+    pub(super) fn read(core: &Core, actor: Actor, place: Place, params: &Params) -> Result<Self, Failure> {
+        let squash = params.flag("squash")?;
+        let remove = params.flag("should_remove_source_branch")?;
+        let world = core.world();
+        place.read(&world, |project, one| {
+            if !may_merge(project, &one.target_branch, world.level(project, actor.0)) {
+                return Err(Failure::unauthorized());
+            }
+            Ok(Self {
+                head: one.head().to_owned(),
+                source_branch: one.source_branch.clone(),
+                target_branch: one.target_branch.clone(),
+                method: project.merge_method.clone(),
+                squash: match project.squash_option.as_str() {
+                    "always" => true,
+                    "never" => false,
+                    _ => squash.unwrap_or(one.squash),
+                },
+                remove_source_branch: remove.unwrap_or(one.remove_source_branch),
+                title: one.title.clone(),
+                author: one.author_id,
+                reference: format!("{}!{}", world.full_path(project), one.iid),
+            })
+        })?
+    }
+
     /// Makes the commits that the project's merge method asks for.
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         core: &Core,
         actor: Actor,
@@ -185,6 +199,16 @@ impl Job {
                 .await?;
             squash_commit = Some(commit.clone());
             tip = commit;
+        }
+        if squash_commit.is_none()
+            && self.method != "merge"
+            && !repository.is_ancestor(target, &self.head).await?
+        {
+            // Only on a train: anything else had to be rebased before.
+            let from = base.as_deref().unwrap_or(target);
+            let rebased = repository.rebase(target, from, &self.head, &committer).await?;
+            tip = rebased.ok_or_else(conflict)?;
+            squash_commit = self.squash.then(|| tip.clone());
         }
         if self.method == "ff" {
             return Ok(Merging {
@@ -296,7 +320,7 @@ pub(super) async fn rebase(
         .await?
         .unwrap_or_else(|| target.clone());
     let rebased = repository
-        .rebase(&target, &base, &branch, &core.signature(actor.0))
+        .rebase(&target, &base, &old, &core.signature(actor.0))
         .await?;
     let failed = rebased.is_none();
     core.change(|world| {

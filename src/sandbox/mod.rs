@@ -5,9 +5,8 @@
 //! tried offline and tests have a forge that keeps state. It binds loopback addresses only and imports
 //! nothing else of this crate.
 //!
-//! It merges by merge commit, squash, semi-linear history and fast-forward, rebases when asked, and notices a merge by
-//! hand. It has no merge trains and no automatic merge: a train lands a commit that nobody could see before, and what
-//! Landfall has to notice of it is what it notices of a merge by hand.
+//! It merges by merge commit, squash, semi-linear history, fast-forward and, as [`Tier::Premium`], merge train, rebases
+//! when asked, and notices a merge by hand. It has no automatic merge.
 //!
 //! A kill at any point loses nothing that git holds: references that moved without being told of are told of at the
 //! next start. A loss of power is another matter: nothing is forced to the disk.
@@ -43,6 +42,7 @@ mod server;
 mod settling;
 mod state;
 mod statuses;
+mod trains;
 mod users;
 mod versions;
 mod wire;
@@ -101,7 +101,7 @@ impl Options {
 pub enum Tier {
     /// Every approval sends `approved`; approvals stay when commits are pushed.
     Free,
-    /// Approvals are withdrawn when commits are pushed (`reset_approvals_on_push`).
+    /// Approvals are withdrawn when commits are pushed (`reset_approvals_on_push`), and projects may have merge trains.
     Premium,
 }
 

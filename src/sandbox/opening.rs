@@ -233,6 +233,7 @@ pub(super) async fn open(core: &Core, actor: Actor, opening: Opening) -> Result<
             merged_by: None,
             merge_commit_sha: None,
             squash_commit_sha: None,
+            merged_commit_sha: None,
             merge_error: None,
             merging: None,
             versions: vec![Version {

@@ -164,6 +164,8 @@ fn fresh(
         events: Vec::new(),
         followed: Some(BTreeMap::new()),
         mover: None,
+        merge_trains: false,
+        trains: Vec::new(),
     })
 }
 
@@ -396,6 +398,7 @@ struct Settings {
     squash_option: Option<String>,
     pipeline_must_succeed: Option<bool>,
     remove_source_branch: Option<bool>,
+    merge_trains: Option<bool>,
 }
 
 impl Settings {
@@ -418,6 +421,7 @@ impl Settings {
             squash_option: one_of("squash_option", &["never", "always", "default_on", "default_off"])?,
             pipeline_must_succeed: params.flag("only_allow_merge_if_pipeline_succeeds")?,
             remove_source_branch: params.flag("remove_source_branch_after_merge")?,
+            merge_trains: params.flag("merge_trains_enabled")?,
         })
     }
 
@@ -440,5 +444,6 @@ impl Settings {
             .pipeline_must_succeed
             .unwrap_or(project.pipeline_must_succeed);
         project.remove_source_branch = self.remove_source_branch.unwrap_or(project.remove_source_branch);
+        project.merge_trains = self.merge_trains.unwrap_or(project.merge_trains);
     }
 }

@@ -16,7 +16,7 @@ use super::faults::RequestAction;
 use super::params::LARGEST_BODY;
 use super::{
     AccessLogEntry, approvals, commits, events, files, groups, hooks, http_backend, issues, merge_requests,
-    merging, notes, opening, projects, protection, statuses, users, versions,
+    merging, notes, opening, projects, protection, statuses, trains, users, versions,
 };
 
 /// Calls a minute that the headers speak of when no limit was ordered.
@@ -135,6 +135,12 @@ fn merge_request_routes() -> Router<Arc<Core>> {
         )
         .route("/projects/{id}/merge_requests/{iid}/merge", put(merging::merge))
         .route("/projects/{id}/merge_requests/{iid}/rebase", put(merging::rebase))
+        .route("/projects/{id}/merge_trains", get(trains::list))
+        .route("/projects/{id}/merge_trains/{branch}", get(trains::of_branch))
+        .route(
+            "/projects/{id}/merge_trains/merge_requests/{iid}",
+            get(trains::show).post(trains::create),
+        )
         .route(
             "/projects/{id}/merge_requests/{iid}/versions",
             get(versions::list),

@@ -102,6 +102,12 @@ pub(super) struct Project {
     /// Who is moving references, so that a move that a kill cut short can be told as theirs.
     #[serde(default)]
     pub(super) mover: Option<u64>,
+    /// Whether merge requests may wait for each other in merge trains.
+    #[serde(default)]
+    pub(super) merge_trains: bool,
+    /// The cars of all its trains, in their order; those that were merged stay.
+    #[serde(default)]
+    pub(super) trains: Vec<Car>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -180,6 +186,9 @@ pub(super) struct MergeRequest {
     pub(super) merged_by: Option<u64>,
     pub(super) merge_commit_sha: Option<String>,
     pub(super) squash_commit_sha: Option<String>,
+    /// What the target branch came to hold, whatever the method. GitLab keeps it, too, and shows it nowhere.
+    #[serde(default)]
+    pub(super) merged_commit_sha: Option<String>,
     pub(super) merge_error: Option<String>,
     /// A merge that was begun.
     #[serde(default)]
@@ -200,6 +209,26 @@ pub(super) struct Merging {
     pub(super) squash_commit: Option<String>,
     pub(super) by: u64,
     pub(super) remove_source_branch: bool,
+}
+
+/// A merge request on a merge train.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Car {
+    pub(super) id: u64,
+    pub(super) iid: u64,
+    /// Who put it there, and merges.
+    pub(super) user_id: u64,
+    pub(super) target_branch: String,
+    pub(super) squash: Option<bool>,
+    /// The head of the merge request that got on.
+    pub(super) head: String,
+    /// What its commits stand on: the target branch, or the car before.
+    pub(super) on: String,
+    /// What is to land, once it is made.
+    pub(super) merging: Option<Merging>,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    pub(super) merged_at: Option<Timestamp>,
 }
 
 impl MergeRequest {

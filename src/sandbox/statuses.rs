@@ -12,7 +12,7 @@ use super::core::Core;
 use super::failure::{Answer, Failure};
 use super::params::Params;
 use super::state::{Project, Status};
-use super::{reply, wire};
+use super::{reply, trains, wire};
 
 /// The newest status of each name on a commit.
 pub(super) fn latest<'a>(project: &'a Project, sha: &str) -> Vec<&'a Status> {
@@ -121,6 +121,11 @@ pub(super) async fn create(
         };
         Ok(wire::status(&core, world, &status))
     })?;
+    {
+        // It may be what a car waited for.
+        let _lock = core.lock(id).await;
+        trains::advance(&core, id).await?;
+    }
     reply::created(body)
 }
 

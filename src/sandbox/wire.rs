@@ -187,6 +187,8 @@ pub(super) fn project(core: &Core, world: &World, project: &Project, empty: bool
         "only_allow_merge_if_all_discussions_are_resolved": false,
         "allow_merge_on_skipped_pipeline": null,
         "remove_source_branch_after_merge": project.remove_source_branch,
+        "merge_pipelines_enabled": project.merge_trains,
+        "merge_trains_enabled": project.merge_trains,
         "permissions": {"project_access": access, "group_access": null},
         "open_issues_count": project.issues.values().filter(|issue| issue.closed_at.is_none()).count(),
     });

@@ -170,11 +170,161 @@ async fn a_semi_linear_history_has_merge_commits_of_what_was_up_to_date_only() {
     );
 }
 
+/// The car of a merge request.
+async fn car(world: &World, iid: u64) -> Value {
+    let path = world.at(&format!("merge_trains/merge_requests/{iid}"));
+    world.get(&world.owner, &path).await
+}
+
+/// CI has something to say about the commit of a car.
+async fn ci_says(world: &World, iid: u64, state: &str) {
+    let pipeline = car(world, iid).await["pipeline"].take();
+    let path = world.at(&format!("statuses/{}", pipeline["sha"].as_str().unwrap()));
+    let body = json!({"state": state, "name": "tests", "ref": pipeline["ref"]});
+    world.post(&world.owner, &path, body).await;
+}
+
+async fn with_trains(method: &str) -> World {
+    let world = World::with(|options| Options {
+        tier: Tier::Premium,
+        ..options
+    })
+    .await;
+    let settings = json!({"merge_method": method, "merge_trains_enabled": true});
+    let project = format!("projects/{}", world.project);
+    let set = world.ok(&world.owner, "PUT", &project, settings).await;
+    assert_eq!(set["merge_trains_enabled"], true);
+    world
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_are_no_merge_trains() {
-    let world = World::new().await;
-    let (status, _) = world
-        .call(&world.owner, "GET", &world.at("merge_trains"), Value::Null)
+async fn trains_are_for_those_who_pay_and_want_them() {
+    let free = World::new().await;
+    let (status, _) = free
+        .call(&free.owner, "GET", &free.at("merge_trains"), Value::Null)
         .await;
-    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let paid = World::with(|options| Options {
+        tier: Tier::Premium,
+        ..options
+    })
+    .await;
+    let (status, _) = paid
+        .call(&paid.owner, "GET", &paid.at("merge_trains"), Value::Null)
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+#[rstest::rstest]
+#[case::merge_commits("merge", false, [true, false], 2)]
+#[case::squashes("merge", true, [true, true], 2)]
+#[case::semi_linear("rebase_merge", false, [true, false], 2)]
+#[case::rebased("ff", false, [false, false], 1)]
+#[case::squashed_in_one_line("ff", true, [false, true], 1)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_train_lands_its_own_commits_in_order(
+    #[case] method: &str,
+    #[case] squash: bool,
+    #[case] named: [bool; 2],
+    #[case] tip_parents: usize,
+) {
+    let world = with_trains(method).await;
+    let clone = world.clone_as(&world.developer, "clone");
+    for (iid, branch) in [(1, "one"), (2, "two")] {
+        world.open(&clone, branch, branch);
+        clone.commit(&format!("{branch}-more"), "more\n", "More");
+        clone.run(&["push", "--quiet", "origin", branch]);
+        let aboard = world
+            .post(
+                &world.owner,
+                &world.at(&format!("merge_trains/merge_requests/{iid}")),
+                json!({"squash": squash}),
+            )
+            .await;
+        assert_eq!(aboard.as_array().unwrap().len(), usize::try_from(iid).unwrap());
+    }
+    let (first, second) = (car(&world, 1).await, car(&world, 2).await);
+    assert_eq!(
+        (&first["status"], &first["pipeline"]["status"]),
+        (&json!("fresh"), &json!("running"))
+    );
+    let tip = |car: &Value| car["pipeline"]["sha"].as_str().unwrap().to_owned();
+    clone.run(&["fetch", "--quiet", "origin", "refs/merge-requests/2/train"]);
+    assert_eq!(clone.run(&["rev-parse", "FETCH_HEAD"]), tip(&second));
+    clone.run(&["merge-base", "--is-ancestor", &tip(&first), "FETCH_HEAD"]);
+
+    // The second waits for the first, whose success then merges both.
+    ci_says(&world, 2, "success").await;
+    let waiting = world.get(&world.owner, &world.at("merge_requests/2")).await;
+    assert_eq!(waiting["state"], "opened");
+    ci_says(&world, 1, "success").await;
+    for (iid, car) in [(1, &first), (2, &second)] {
+        let merged = world
+            .get(&world.owner, &world.at(&format!("merge_requests/{iid}")))
+            .await;
+        assert_eq!(
+            (&merged["state"], &merged["merge_user"]["username"]),
+            (&json!("merged"), &json!("olga"))
+        );
+        assert_eq!(
+            [
+                merged["merge_commit_sha"].is_string(),
+                merged["squash_commit_sha"].is_string()
+            ],
+            named,
+            "{merged}"
+        );
+        // By its last commit it is found whether or not a field names it.
+        let of_commit = world
+            .get(
+                &world.owner,
+                &world.at(&format!("repository/commits/{}/merge_requests", tip(car))),
+            )
+            .await;
+        assert_eq!(of_commit[0]["iid"], iid);
+    }
+    let parents = parents(&clone);
+    assert_eq!(parents[0], tip_parents);
+    assert_eq!(clone.run(&["rev-parse", "origin/main"]), tip(&second));
+    clone.run(&["cat-file", "-e", "origin/main:one-more"]);
+    clone.run(&["cat-file", "-e", "origin/main:two-more"]);
+    let refs = clone.run(&["ls-remote", "origin", "refs/merge-requests/*/train"]);
+    assert!(refs.is_empty(), "{refs}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_or_changes_comes_off_the_train_and_the_next_stands_on_what_is_left() {
+    let world = with_trains("merge").await;
+    let clone = world.clone_as(&world.developer, "clone");
+    for (iid, branch) in [(1, "one"), (2, "two"), (3, "three")] {
+        world.open(&clone, branch, branch);
+        let path = world.at(&format!("merge_trains/merge_requests/{iid}"));
+        world.post(&world.owner, &path, json!({})).await;
+    }
+    let before = car(&world, 3).await["pipeline"]["sha"].clone();
+    ci_says(&world, 1, "failed").await;
+    clone.run(&["switch", "--quiet", "two"]);
+    clone.commit("two", "otherwise\n", "Otherwise");
+    clone.run(&["push", "--quiet", "origin", "two"]);
+    let path = world.at("merge_trains/merge_requests/1");
+    let (status, _) = world.call(&world.owner, "GET", &path, Value::Null).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "it came off");
+    // Whatever is said next moves the train on.
+    ci_says(&world, 3, "running").await;
+    assert_ne!(car(&world, 3).await["pipeline"]["sha"], before);
+    ci_says(&world, 3, "success").await;
+    let states: Vec<Value> = world
+        .get(&world.owner, &world.at("merge_requests?sort=asc"))
+        .await
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["state"].clone())
+        .collect();
+    assert_eq!(states, ["opened", "opened", "merged"]);
+    let notes = world.get(&world.owner, &world.at("merge_requests/2/notes")).await;
+    assert!(
+        notes[0]["body"].as_str().unwrap().contains("because it changed"),
+        "{notes}"
+    );
 }
