@@ -1,8 +1,10 @@
 //! Pages for people: projects, merge requests and issues as plain HTML, with buttons for who signed in. Everything on
 //! them is escaped, and nothing is scripted.
 
+mod files;
 mod html;
 mod lists;
+mod markdown;
 mod merge_request;
 mod session;
 
@@ -78,6 +80,10 @@ enum Subject {
     SignIn,
     SignOut,
     Project(u64),
+    /// A file: branch or commit, and path.
+    Blob(u64, String),
+    Commit(u64, String),
+    Commits(u64, String),
     Issue(u64, u64),
     MergeRequest(Place),
     /// `approve`, `merge` and so on.
@@ -103,6 +109,20 @@ impl Subject {
             }
             project.id
         };
+        let named = |prefix| {
+            rest.strip_prefix(prefix)
+                .filter(|name| !name.is_empty())
+                .map(decoded)
+        };
+        if let Some(name) = named("blob/") {
+            return Some(Self::Blob(id, name));
+        }
+        if let Some(name) = named("commit/") {
+            return Some(Self::Commit(id, name));
+        }
+        if let Some(name) = named("commits/") {
+            return Some(Self::Commits(id, name));
+        }
         let mut parts = rest.split('/');
         let kind = parts.next().unwrap_or_default();
         let iid = parts.next().and_then(|iid| iid.parse().ok());
@@ -170,6 +190,9 @@ async fn answer(
     match subject {
         Subject::Home => Ok(shown(StatusCode::OK, lists::home(&view))),
         Subject::Project(id) => Ok(shown(StatusCode::OK, lists::project(&view, id)?)),
+        Subject::Blob(id, rest) => Ok(shown(StatusCode::OK, files::blob(&view, id, &rest).await?)),
+        Subject::Commit(id, name) => Ok(shown(StatusCode::OK, files::commit(&view, id, &name).await?)),
+        Subject::Commits(id, name) => Ok(shown(StatusCode::OK, files::commits(&view, id, &name).await?)),
         Subject::Issue(id, iid) => Ok(shown(StatusCode::OK, lists::issue(&view, id, iid)?)),
         Subject::MergeRequest(place) => Ok(shown(StatusCode::OK, merge_request::page(&view, place).await?)),
         Subject::SignIn if posting => {
@@ -200,10 +223,10 @@ async fn answer(
             match carry_out(core, actor, place, &act, params).await {
                 Ok(_) => Ok(see(&address)),
                 Err(failure) => {
-                    let words = failure.body["message"]
-                        .as_str()
-                        .map_or_else(|| failure.body.to_string(), str::to_owned);
-                    view.told = Some(format!("Not done. {words}"));
+                    view.told = Some(format!(
+                        "Not done. {}",
+                        merge_request::refusal(core, place, &act, &failure).await
+                    ));
                     view.here = address;
                     Ok(shown(failure.status, merge_request::page(&view, place).await?))
                 }
@@ -226,9 +249,27 @@ async fn carry_out(
         "approve" => approvals::approve(state, actor, path, params).await,
         "unapprove" => approvals::unapprove(state, actor, path).await,
         "merge" => merging::merge(state, actor, path, params).await,
+        "rebase" => merging::rebase(state, actor, path).await,
         "notes" => notes::create(state, actor, path, params).await,
         _ => Err(Failure::not_found("")),
     }
+}
+
+/// The text behind a path in which anything but plain letters stands as `%` and two digits.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after
+            .get(..2)
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let byte = digits
+            .filter(|_| *first == b'%')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn shown(status: StatusCode, page: String) -> Response {

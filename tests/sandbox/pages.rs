@@ -263,3 +263,110 @@ async fn projects_and_issues_have_pages() {
         )
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn comments_are_rendered_and_their_links_lead_to_lines() {
+    let world = World::new().await;
+    let clone = world.clone_as(&world.developer, "clone");
+    clone.run(&["checkout", "--quiet", "-b", "team/odd"]);
+    clone.commit("binary", "\0", "No text");
+    let head = clone.commit("a dir/é #1.yaml", "one: 1\n<b>two</b>\n", "Odd & ends");
+    let create = [
+        "push",
+        "--quiet",
+        "-o",
+        "merge_request.create",
+        "origin",
+        "team/odd",
+    ];
+    clone.run(&create);
+    let path = "a%20dir/%C3%A9%20%231.yaml";
+    let by_branch = format!("team/requests/-/blob/team/odd/{path}");
+    let link = world.sandbox.url().join(&by_branch).unwrap();
+    let body = format!("### Plan\n\n|a|\n|-|\n|[odd]({link}#L2)|\n\n<script>alert(1)</script>");
+    let notes = world.at("merge_requests/1/notes");
+    world.post(&world.owner, &notes, json!({"body": body})).await;
+
+    let browser = Browser::new(&world);
+    let (_, page) = browser.get(PAGE).await;
+    let anchor = format!("<td><a rel=\"nofollow noreferrer\" href=\"{link}#L2\">odd</a></td>");
+    assert!(page.contains("<h4>Plan</h4>") && page.contains(&anchor), "{page}");
+    assert!(
+        page.contains("&lt;script&gt;") && !page.contains("<script"),
+        "{page}"
+    );
+
+    for address in [by_branch, format!("team/requests/-/blob/{head}/{path}")] {
+        let (status, page) = browser.get(&address).await;
+        assert_eq!(status, StatusCode::OK, "{address}");
+        let second = "<span id=\"L2\"><a href=\"#L2\">2</a>&lt;b&gt;two&lt;/b&gt;</span>";
+        assert!(page.contains(second) && page.contains("é #1.yaml"), "{page}");
+    }
+    let (_, page) = browser.get("team/requests/-/blob/team/odd/binary").await;
+    assert!(page.contains("Not shown: 1 bytes"), "{page}");
+    let commit = format!("team/requests/-/commit/{head}");
+    let (_, page) = browser.get(&commit).await;
+    assert!(
+        page.contains("Odd &amp; ends") && page.contains("+one: 1"),
+        "{page}"
+    );
+    let (_, page) = browser.get("team/requests/-/commits/team/odd").await;
+    assert!(
+        page.contains(&format!("/{commit}\"")) && page.contains("No text"),
+        "{page}"
+    );
+    for path in [
+        "team/requests/-/blob/main",
+        "team/requests/-/blob/main/absent",
+        "team/requests/-/blob/absent/README.md",
+        "team/requests/-/blob/main/%2E%2E/state.json",
+        "team/requests/-/commit/absent",
+        "team/requests/-/commits/absent",
+    ] {
+        assert_eq!(browser.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    // A private file is nobody's who may not see the project.
+    let eve = Browser::new(&world).sign_in(&world.stranger, "/").await;
+    assert_eq!(eve.get(&commit).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_button_that_cannot_act_says_why() {
+    let world = World::new().await;
+    let clone = world.clone_as(&world.developer, "clone");
+    world.open(&clone, "ask", "a");
+    world.open(&clone, "more", "b");
+    let olga = Browser::new(&world).sign_in(&world.owner, "/").await;
+    let draft = json!({"title": "Draft: not yet"});
+    let one = world.at("merge_requests/1");
+    world.ok(&world.developer, "PUT", &one, draft).await;
+    let (_, page) = olga.get(PAGE).await;
+    assert!(
+        page.contains("Cannot be merged now: it is a draft") && !page.contains(">Merge<"),
+        "{page}"
+    );
+    let (status, page) = olga.post(&format!("{PAGE}/merge"), &[]).await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(
+        page.contains("Not done. It cannot be merged: it is a draft"),
+        "{page}"
+    );
+
+    // What is behind where that is not allowed is rebased with a button.
+    let project = format!("projects/{}", world.project);
+    let linear = json!({"merge_method": "ff"});
+    world.ok(&world.owner, "PUT", &project, linear).await;
+    let ready = json!({"title": "Now"});
+    world.ok(&world.developer, "PUT", &one, ready).await;
+    let merge = world.at("merge_requests/1/merge");
+    world.ok(&world.owner, "PUT", &merge, json!({})).await;
+    let second = "team/requests/-/merge_requests/2";
+    let (_, page) = olga.get(second).await;
+    assert!(
+        page.contains("it is behind the target branch") && page.contains(">Rebase<"),
+        "{page}"
+    );
+    let rebased = olga.post(&format!("{second}/rebase"), &[]).await;
+    assert_eq!(rebased.0, StatusCode::SEE_OTHER);
+    assert!(olga.get(second).await.1.contains(">Merge<"));
+}

@@ -7,11 +7,15 @@ use crate::sandbox::git::FileDiff;
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:0 auto;padding:0 1rem 4rem;color:#222}\
 header{display:flex;gap:1rem;align-items:center;border-bottom:1px solid #ddd;padding:.6rem 0;margin-bottom:1.2rem}\
 header form,header a.sign{margin-left:auto}h1{font-size:1.5rem;margin:.4rem 0}h2{font-size:1.1rem;margin:1.8rem 0 .5rem}\
-h3{font-size:.95rem;margin:1rem 0 .3rem;font-weight:600}.dim{color:#666}a{color:#1a5dab}\
+h3{font-size:.95rem;margin:1rem 0 .3rem;font-weight:600}h4{font-size:1.05rem;margin:.3rem 0 .6rem}\
+.dim{color:#666}a{color:#1a5dab}\
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f6f6f7;border:1px solid #e3e3e6;border-radius:.3rem;padding:.7rem;margin:.3rem 0 1rem;font-size:13px}\
 pre span{display:block;min-height:1.3em}.add{background:#dff5e1}.del{background:#fbe3e4}.at{color:#777}\
 .state{border-radius:1rem;padding:.1rem .7rem;color:#fff;background:#666;font-size:.85rem}\
 .opened,.success{background:#1f7a3a}.merged{background:#1a5dab}.closed,.failed{background:#b3261e}.running,.pending{background:#a15c00}\
+.written{border:1px solid #e3e3e6;border-radius:.3rem;padding:.3rem .9rem;overflow-x:auto}.written td,.written th{border:1px solid #e3e3e6;padding:.25rem .6rem;text-align:left}\
+blockquote{border-left:3px solid #ddd;margin:.5rem 0;padding-left:.8rem;color:#444}code{background:#f2f2f4;border-radius:.2rem;padding:.05rem .25rem;font-size:.9em;overflow-wrap:anywhere}\
+.lines a{display:inline-block;width:3.5em;color:#777;text-decoration:none}.lines span:target{background:#fff3c4}\
 table{border-collapse:collapse}td{padding:.25rem 1.2rem .25rem 0;vertical-align:top}\
 .acts{display:flex;gap:.6rem;margin:1rem 0}button{font:inherit;padding:.3rem 1rem;border:1px solid #bbb;border-radius:.3rem;background:#fff;cursor:pointer}\
 button.main{background:#1a5dab;border-color:#1a5dab;color:#fff}textarea,input{font:inherit;width:100%;box-sizing:border-box;padding:.4rem;margin:.3rem 0 .6rem}\

@@ -2,6 +2,7 @@
 
 use super::View;
 use super::html::{Page, shown};
+use super::markdown;
 use super::merge_request::{name, notes};
 use crate::sandbox::auth::REPORTER;
 use crate::sandbox::core::allow;
@@ -39,6 +40,11 @@ pub(super) fn project(view: &View<'_>, id: u64) -> Result<String, Failure> {
         "pre",
         &format!("git clone {}", view.core.link(&format!("{path}.git"))),
     );
+    page.raw("<p>");
+    let branch = &project.default_branch;
+    let commits = format!("{}/-/commits/{branch}", view.project_address(&world, project));
+    page.link(&commits, &format!("Commits of {branch}"));
+    page.raw("</p>");
     page.element("h2", "Merge requests");
     page.raw("<table>");
     for one in project.merge_requests.values().rev() {
@@ -118,7 +124,7 @@ pub(super) fn issue(view: &View<'_>, id: u64, iid: u64) -> Result<String, Failur
         shown(issue.created_at)
     ));
     page.raw("</p>");
-    page.element("pre", &issue.description);
+    markdown::render(&mut page, &issue.description);
     page.element("h2", "Comments");
     notes(&mut page, &world, &issue.notes);
     Ok(page.finish())

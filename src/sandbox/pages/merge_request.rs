@@ -2,13 +2,16 @@
 
 use super::View;
 use super::html::{Page, shown};
+use super::markdown;
 use crate::sandbox::auth::DEVELOPER;
+use crate::sandbox::core::Core;
 use crate::sandbox::failure::Failure;
 use crate::sandbox::git::FileDiff;
 use crate::sandbox::merge_requests::{Place, merge_status};
 use crate::sandbox::protection::may_merge;
 use crate::sandbox::state::{MergeRequest, MergeRequestState, Note, Project, World};
 use crate::sandbox::statuses::latest;
+use http::StatusCode;
 
 pub(super) async fn page(view: &View<'_>, place: Place) -> Result<String, Failure> {
     let core = view.core;
@@ -30,7 +33,7 @@ pub(super) async fn page(view: &View<'_>, place: Place) -> Result<String, Failur
             acts(view, &mut page, &world, project, one, status);
         }
         if !one.description.is_empty() {
-            page.element("pre", &one.description);
+            markdown::render(&mut page, &one.description);
         }
         facts(&mut page, &world, project, one);
         page.element("h2", "Comments");
@@ -103,13 +106,53 @@ fn acts(
     if may && status == "mergeable" {
         button(page, "merge", "main", "Merge");
     }
+    if level >= DEVELOPER && status == "need_rebase" {
+        button(page, "rebase", "", "Rebase");
+    }
     page.raw("</div>");
     if !may {
         let words = format!("You may not merge into {}.", one.target_branch);
         page.element_with("p", "class", "dim", &words);
     } else if status != "mergeable" {
-        page.element_with("p", "class", "dim", &format!("Cannot be merged now: {status}."));
+        page.element_with(
+            "p",
+            "class",
+            "dim",
+            &format!("Cannot be merged now: {}.", obstacle(status)),
+        );
     }
+}
+
+/// What a `detailed_merge_status` means to who wants to merge.
+fn obstacle(status: &str) -> &str {
+    match status {
+        "not_open" => "it is not open",
+        "commits_status" => "there is nothing to merge, or a branch is gone",
+        "draft_status" => "it is a draft, take \"Draft:\" out of its title",
+        "conflict" => "it conflicts with the target branch, rebase it in a clone and push it again",
+        "need_rebase" => "it is behind the target branch, and this project wants it rebased first",
+        "ci_still_running" => "a status is pending, and this project waits for it",
+        "ci_must_pass" => "its statuses have to be there and succeed first",
+        other => other,
+    }
+}
+
+/// Why a button did nothing, in more words than the API has for it.
+pub(super) async fn refusal(core: &Core, place: Place, act: &str, failure: &Failure) -> String {
+    if act == "merge"
+        && failure.status == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(status) = merge_status(core, place).await
+    {
+        return format!("It cannot be merged: {}.", obstacle(status));
+    }
+    if failure.status == StatusCode::UNAUTHORIZED {
+        return match act {
+            "approve" => "You approved it already, or may not approve.".to_owned(),
+            _ => "You may not do that.".to_owned(),
+        };
+    }
+    let message = failure.body["message"].as_str();
+    message.map_or_else(|| failure.body.to_string(), str::to_owned)
 }
 
 /// Approvals, and the statuses of the head.
@@ -138,7 +181,7 @@ fn facts(page: &mut Page, world: &World, project: &Project, one: &MergeRequest) 
     page.raw("</table>");
 }
 
-/// Comments as they were written, never rendered: a comment is anybody's text.
+/// Comments, oldest first.
 pub(super) fn notes(page: &mut Page, world: &World, notes: &[Note]) {
     if notes.is_empty() {
         page.element_with("p", "class", "dim", "None.");
@@ -155,12 +198,12 @@ pub(super) fn notes(page: &mut Page, world: &World, notes: &[Note]) {
                 "commented"
             };
             page.by(&who, what, note.created_at);
-            page.element("pre", &note.body);
+            markdown::render(page, &note.body);
         }
     }
 }
 
-fn changes(page: &mut Page, files: &[FileDiff]) {
+pub(super) fn changes(page: &mut Page, files: &[FileDiff]) {
     page.element("h2", "Changes");
     for file in files {
         page.diff(file);
