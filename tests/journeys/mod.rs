@@ -3,6 +3,7 @@
 
 mod attacks;
 mod budget;
+mod by_hand;
 mod commands;
 mod each_call;
 mod files;

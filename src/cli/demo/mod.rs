@@ -1,12 +1,14 @@
-//! `landfall demo`: the main job as a story, offline. People act by git push and the forge's HTTP alone, each with
+//! `landfall demo`: the main job as a story, offline, or as a scene to act in. People act by git push and the forge's HTTP alone, each with
 //! their own token; Landfall is the one that `serve` runs.
 
+mod guide;
 mod person;
 mod scene;
 mod story;
 mod teller;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Exit;
 use crate::clock::{Clock, SystemClock, SystemIds};
 use crate::config::Config;
-use crate::sandbox::{Options, Sandbox};
+use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::wiring::{Landfall, Mark, listen};
 
 use scene::Scene;
@@ -28,6 +30,9 @@ pub struct DemoArguments {
     /// One JSON object a line instead of a story; the last is a summary.
     #[arg(long)]
     pub json: bool,
+    /// Set the scene, say what to type and to click, and stay until Ctrl-C.
+    #[arg(long)]
+    pub interactive: bool,
     /// Keep the database, the mirror and the forge in this folder; a demo started there again continues.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -41,22 +46,20 @@ pub async fn run(arguments: &DemoArguments, out: &mut dyn Write) -> anyhow::Resu
     let folder = Folder::of(arguments)?;
     let mut teller = Teller::new(arguments.json, out);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let forge_clock = clock.clone();
-    let sandbox = Sandbox::start(Options::new(
-        folder.path().join("forge"),
-        move || forge_clock.now(),
-        super::sandbox::fresh_id,
-    ))
-    .await?;
-    let told = tell(&sandbox, folder.path(), &clock, &mut teller).await;
+    let sandbox = start_forge(folder.path(), &clock).await?;
+    let told = tell(&sandbox, folder.path(), &clock, arguments, &mut teller).await;
     sandbox.stop().await;
     let summary = told?;
-    teller.summary(&summary)?;
+    if let Some(summary) = &summary {
+        teller.summary(summary)?;
+    }
     if let Some(kept) = &arguments.dir {
         teller.line(&format!("Everything is kept in {}.", kept.display()))?;
     }
     Ok(
-        if summary.failed == 0 && summary.provisioned + summary.refused == summary.requests {
+        if summary.is_none_or(|summary| {
+            summary.failed == 0 && summary.provisioned + summary.refused == summary.requests
+        }) {
             Exit::Fine
         } else {
             Exit::OurFault
@@ -64,12 +67,39 @@ pub async fn run(arguments: &DemoArguments, out: &mut dyn Write) -> anyhow::Resu
     )
 }
 
+/// Starts the forge where it was the last time, so that the links and clones of then still lead there.
+async fn start_forge(folder: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Sandbox> {
+    let forge = folder.join("forge");
+    let kept = forge.join("address");
+    let at = |listen: Option<SocketAddr>| {
+        let clock = clock.clone();
+        let options = Options::new(&forge, move || clock.now(), super::sandbox::fresh_id);
+        Options {
+            listen: listen.unwrap_or(options.listen),
+            ..options
+        }
+    };
+    let earlier = std::fs::read_to_string(&kept).ok();
+    let earlier = earlier.and_then(|address| address.trim().parse().ok());
+    let sandbox = match Sandbox::start(at(earlier)).await {
+        // Somebody else listens there by now.
+        Err(SandboxError::Listen { .. }) if earlier.is_some() => Sandbox::start(at(None)).await?,
+        started => started?,
+    };
+    let url = sandbox.url();
+    let address = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    std::fs::write(&kept, address).with_context(|| format!("writing {}", kept.display()))?;
+    Ok(sandbox)
+}
+
+/// Tells the story, or lets a visitor act until they have had enough: then there is nothing to sum up.
 async fn tell(
     sandbox: &Sandbox,
     folder: &Path,
     clock: &Arc<dyn Clock>,
+    arguments: &DemoArguments,
     teller: &mut Teller<'_>,
-) -> anyhow::Result<story::Summary> {
+) -> anyhow::Result<Option<story::Summary>> {
     let listener = listen(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.local_addr().context("reading the address")?;
     let scene = Scene::set(sandbox, folder, address, clock.clone()).await?;
@@ -79,7 +109,7 @@ async fn tell(
     let told = {
         let mut running = std::pin::pin!(landfall.run(listener, shutdown.clone()));
         tokio::select! {
-            told = story::tell(&scene, &landfall, teller) => {
+            told = act(&scene, &landfall, arguments, teller) => {
                 shutdown.cancel();
                 running.await?;
                 told
@@ -92,6 +122,25 @@ async fn tell(
     };
     landfall.close().await;
     told
+}
+
+async fn act(
+    scene: &Scene,
+    landfall: &Landfall,
+    arguments: &DemoArguments,
+    teller: &mut Teller<'_>,
+) -> anyhow::Result<Option<story::Summary>> {
+    if !arguments.interactive {
+        return story::tell(scene, landfall, teller).await.map(Some);
+    }
+    let asked_to_stop = CancellationToken::new();
+    tokio::spawn(super::serve::stop_when_asked(asked_to_stop.clone()));
+    story::accept_rules(scene, landfall, teller).await?;
+    guide::show(scene, teller).await?;
+    asked_to_stop.cancelled().await;
+    teller.line("")?;
+    teller.event("stopped", "Stopped.", serde_json::json!({}))?;
+    Ok(None)
 }
 
 /// Where the demo lives: a folder that is kept, or one that goes with the demo.

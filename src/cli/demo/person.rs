@@ -47,6 +47,11 @@ impl Person {
         &self.token
     }
 
+    /// Their e-mail address.
+    pub(super) fn email(&self) -> String {
+        format!("{}@sandbox.invalid", self.username)
+    }
+
     /// Where they keep a clone.
     pub(super) fn clone_folder(&self) -> PathBuf {
         self.folder.join("requests")
@@ -121,7 +126,7 @@ impl Person {
             self.username,
             self.token.reveal()
         ));
-        let email = format!("{}@sandbox.invalid", self.username);
+        let email = self.email();
         let output = Command::new("git")
             .args(arguments)
             .current_dir(folder)
