@@ -13,4 +13,5 @@ mod outage;
 mod repository;
 mod trouble;
 mod unsigned;
+mod ways;
 mod weather;

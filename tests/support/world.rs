@@ -14,7 +14,7 @@ use landfall::domain::key::Key;
 use landfall::domain::landing::Mode;
 use landfall::provider::Scope;
 use landfall::provider::simulator::{Happening, Latency, Simulator, SimulatorOptions};
-use landfall::sandbox::{Options, Sandbox, SentDelivery, User};
+use landfall::sandbox::{Options, Sandbox, SentDelivery, Tier, User};
 use landfall::wiring::{Landfall, Mark, listen};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) team_has_group: bool,
     /// Whether Landfall has a token to make repositories with.
     pub(crate) makes_repositories: bool,
+    /// Which GitLab the forge behaves as.
+    pub(crate) tier: Tier,
 }
 
 impl Default for Settings {
@@ -78,6 +80,7 @@ impl Default for Settings {
             mode: Mode::Provision,
             team_has_group: false,
             makes_repositories: false,
+            tier: Tier::Free,
         }
     }
 }
@@ -133,11 +136,14 @@ impl World {
             clippy::disallowed_methods,
             reason = "this world is where the forge's ids come from"
         )]
-        let options = Options::new(
-            directory.path().join("forge"),
-            move || of_the_forge.now(),
-            uuid::Uuid::new_v4,
-        );
+        let options = Options {
+            tier: settings.tier,
+            ..Options::new(
+                directory.path().join("forge"),
+                move || of_the_forge.now(),
+                uuid::Uuid::new_v4,
+            )
+        };
         let sandbox = Sandbox::start(options).await.unwrap();
         let mut users = BTreeMap::new();
         for name in ["root", "dana", "eve", "ada", "grace", "landfall", "builder"] {
