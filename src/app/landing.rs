@@ -21,7 +21,7 @@ use crate::store::{Acceptance, AcceptedFiles, Examined, Holding, Lease, Reposito
 use super::evaluate::evaluate;
 use super::release::release;
 use super::review::trees;
-use super::{AppError, Repository, evidence};
+use super::{AppError, Repository, evidence, rebased};
 
 /// How far back the forge is asked for merges that its own clock may have put before the last landing.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(10);
@@ -115,7 +115,7 @@ impl Lander {
             }
             Err(error) => return Err(error.into()),
         };
-        let merged = self.attribute(repository, &state, &history).await?;
+        let merged = self.attribute(repository, &state, &examined, &history).await?;
         let (ready, wait) = self.ready(lease, repository, &history, &merged).await?;
         let commits: Vec<CommitId> = history
             .iter()
@@ -191,6 +191,7 @@ impl Lander {
         &self,
         repository: &Repository,
         state: &RepositoryState,
+        examined: &CommitId,
         history: &[Commit],
     ) -> Result<MergedHistory, AppError> {
         let since = state
@@ -227,6 +228,19 @@ impl Lander {
                 .collect();
             if let Some(facts) = self.likeliest(repository, commit, of_commit).await? {
                 merged.put(&commit.id, facts.clone());
+            }
+        }
+        for (place, commit) in history.iter().enumerate() {
+            let number = merged.attribution.get(&commit.id);
+            let Some(facts) = number.and_then(|number| merged.facts.get(number)).cloned() else {
+                continue;
+            };
+            let before = rebased::came_before(repository, examined, history, place, &facts).await?;
+            for commit in before.iter().rev() {
+                if merged.attribution.contains_key(&commit.id) {
+                    break;
+                }
+                merged.attribution.insert(commit.id.clone(), facts.number);
             }
         }
         Ok(merged)

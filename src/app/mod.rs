@@ -27,6 +27,7 @@ mod landing;
 mod notes;
 mod plans;
 mod poll;
+mod rebased;
 mod release;
 mod report;
 mod request;

@@ -173,6 +173,7 @@ async fn a_forced_push_of_another_change_does_not() {
 #[case::of_merge_commits("merge", false)]
 #[case::of_squashes("merge", true)]
 #[case::of_merge_commits_in_one_line("rebase_merge", false)]
+#[case::of_rebased_commits("ff", false)]
 #[case::of_squashes_in_one_line("ff", true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_goes_by_merge_train_is_made_once(#[case] method: &str, #[case] squash: bool) {
