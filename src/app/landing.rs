@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
 use crate::domain::key::Outcome;
-use crate::domain::landing::{Group, HeldBecause, Landed, Merged, group, landed, matches};
+use crate::domain::landing::{Accepted, Group, HeldBecause, Landed, Merged, group, landed, matches};
 use crate::domain::merge_request::{MergeRequest, MergeRequestState};
 use crate::domain::review::{self, Evaluation, Review};
 use crate::domain::signoff::{SignedOff, Verdict};
@@ -65,6 +65,18 @@ impl Arrival<'_> {
             from: self.parent.clone(),
             to: self.last.clone(),
         }
+    }
+
+    /// Whether the branch holds what a merge request asks for and nobody has signed off yet: it came another way, and
+    /// merging it changed nothing.
+    fn fulfils(&self, review: &Review) -> bool {
+        let accepted = self.accepted.blobs();
+        review.landed.is_none()
+            && !brings_nothing_more(review, &accepted)
+            && review.evaluation.as_ref().is_some_and(|evaluation| {
+                let mut asked = evaluation.transitions.iter();
+                asked.all(|t| self.after.blob(&t.path) == t.to.as_ref())
+            })
     }
 }
 
@@ -350,7 +362,7 @@ impl Lander {
             },
             None => Review::new(facts.clone()),
         };
-        if arrival.landed.is_empty() {
+        if arrival.landed.is_empty() && !arrival.fulfils(&review) {
             return self.pass(lease, arrival, Some(review)).await;
         }
         if matches!(review.landed, Some(review::Landed::Accepted { .. })) {
@@ -519,6 +531,14 @@ impl Lander {
             )
             .await?)
     }
+}
+
+/// Whether everything that a merge request asks for is accepted already.
+fn brings_nothing_more(review: &Review, accepted: &Accepted) -> bool {
+    review.evaluation.as_ref().is_some_and(|evaluation| {
+        let asked = &evaluation.transitions;
+        asked.iter().all(|t| accepted.get(&t.path) == t.to.as_ref())
+    })
 }
 
 fn promise(facts: &MergeRequest) -> Merged {

@@ -302,6 +302,32 @@ async fn two_that_bring_the_same_make_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_held_from_one_is_made_when_it_is_merged_from_another_that_is_signed_off() {
+    let world = World::start().await;
+    let unsigned = world.eve().opens("shop-too", &[(SHOP_FILE, Some(SHOP))]).await;
+    unsigned.shows(WAITING, &["press **Approve**"]).await;
+    let signed = world.dana().asks_for_a_shop().await;
+    is_signed_off(&world, &signed).await;
+    world.ada().merges(&unsigned).await;
+    is_held(&world, &unsigned, &["merged without a sign-off"]).await;
+
+    // The branch holds what nobody signed: only the digest says what is meant now.
+    let by_digest = "does not count for it";
+    signed.shows(WAITING, &[by_digest]).await;
+    let digest = signed.digest().await;
+    world
+        .ada()
+        .comments(&signed, &format!("/landfall approve {digest}"))
+        .await;
+    signed.shows(READY, &["merge it now"]).await;
+    world.ada().merges(&signed).await;
+    signed.shows(DONE, &["everything is there"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+    assert_eq!(signed.written("result").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sign_off_of_one_does_not_let_the_rest_of_another_in() {
     let world = World::start().await;
     let inner = world.dana().asks_for_a_shop().await;
