@@ -169,7 +169,29 @@ impl Lander {
     async fn settle(&self, lease: &Lease, repository: &Repository, head: &CommitId) -> Result<(), AppError> {
         release(&self.store, lease, repository, head, self.clock.now()).await?;
         let mirror = repository.mirror().await?;
-        for review in self.store.adrift_reviews(&repository.id).await? {
+        let (held, adrift) = (
+            self.store.held_reviews(&repository.id).await?,
+            self.store.adrift_reviews(&repository.id).await?,
+        );
+        if held.is_empty() && adrift.is_empty() {
+            return Ok(());
+        }
+        let accepted = self.store.accepted(&repository.id).await?.blobs();
+        for review in held {
+            // Another merge request brought the same, and was signed off.
+            if let Some(review::Landed::Held {
+                commit,
+                because: HeldBecause::NotSignedOff { .. },
+            }) = review.landed.clone()
+                && brings_nothing_more(&review, &accepted)
+            {
+                let landed = review::Landed::Nothing { commit };
+                self.store
+                    .record_landed(lease, &repository.id, review, landed, self.clock.now())
+                    .await?;
+            }
+        }
+        for review in adrift {
             let facts = &review.facts;
             let ends = [&facts.merge_commit, &facts.squash_commit, &facts.head];
             let Some(commit) = ends.into_iter().flatten().next().cloned() else {
@@ -179,11 +201,7 @@ impl Lander {
             if !mirror.is_ancestor(&commit, head).await.unwrap_or(false) {
                 continue;
             }
-            let changes_nothing = review
-                .evaluation
-                .as_ref()
-                .is_some_and(|e| e.transitions.is_empty());
-            let landed = if changes_nothing {
+            let landed = if brings_nothing_more(&review, &accepted) {
                 review::Landed::Nothing { commit }
             } else {
                 review::Landed::Held {
@@ -271,7 +289,15 @@ impl Lander {
                 .into_iter()
                 .any(|c| c.as_ref() == Some(&commit.id))
         };
-        if let Some(facts) = candidates.iter().find(made_for) {
+        // The forge calls what was contained in another one merged by the same commit.
+        let joined = |facts: &&&MergeRequest| {
+            facts
+                .head
+                .as_ref()
+                .is_some_and(|head| commit.parents.contains(head))
+        };
+        let made = candidates.iter().filter(made_for);
+        if let Some(facts) = made.clone().find(joined).or_else(|| made.clone().next()) {
             return Ok(Some(facts));
         }
         if candidates.len() > 1 {

@@ -51,6 +51,9 @@ pub(super) fn sign(standing: &Standing) -> &'static str {
 pub(super) fn next(report: &Report, admins: &[String]) -> Next {
     let errors = errors(report);
     match &report.standing {
+        Standing::Nothing if !report.changes.is_empty() => Next::only(Markup::new().ours(
+            "Nothing to do: what this merge request brings is accepted already, and nothing was provisioned for it.",
+        )),
         Standing::Nothing => Next::only(Markup::new().ours(
             "This merge request changes no request and no rule: nothing has to be signed off, and nothing will be provisioned.",
         )),

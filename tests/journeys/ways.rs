@@ -325,6 +325,32 @@ async fn what_was_held_from_one_is_made_when_it_is_merged_from_another_that_is_s
     world.settles().await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);
     assert_eq!(signed.written("result").await.len(), 1);
+    // Nobody is asked to release what is there.
+    unsigned.shows(NOTHING, &["is accepted already"]).await;
+    assert!(unsigned.written("result").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_contains_another_lands_under_its_own_sign_off() {
+    let world = World::start().await;
+    let inner = world.dana().asks_for_a_shop().await;
+    let clone = world.dana().clone();
+    clone.run(&["switch", "--quiet", "--create", "shop-and-blog", "origin/shop"]);
+    clone.run(&["push", "--quiet", "origin", "shop-and-blog"]);
+    let outer = world
+        .dana()
+        .opens("shop-and-blog", &[(BLOG_FILE, Some(&blog()))])
+        .await;
+    is_signed_off(&world, &inner).await;
+    is_signed_off(&world, &outer).await;
+    world.ada().merges(&outer).await;
+    outer.shows(DONE, &["everything is there"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, both_are_there());
+    // The forge calls the inner one merged, too. What it brought is there, by the other's sign-off.
+    inner.shows(NOTHING, &["is accepted already"]).await;
+    assert!(inner.written("result").await.is_empty());
+    assert!(world.issues().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
