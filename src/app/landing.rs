@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
 use crate::domain::key::Outcome;
-use crate::domain::landing::{Accepted, Group, HeldBecause, Landed, Merged, group, landed, matches};
+use crate::domain::landing::{
+    Accepted, Group, HeldBecause, Landed, Merged, changed_paths, group, landed, matches,
+};
 use crate::domain::merge_request::{MergeRequest, MergeRequestState};
 use crate::domain::review::{self, Evaluation, Review};
 use crate::domain::signoff::{SignedOff, Verdict};
@@ -552,6 +554,7 @@ impl Lander {
                 lease,
                 &arrival.repository.id,
                 &arrival.examined(),
+                &changed_paths(&arrival.before, &arrival.after),
                 review,
                 self.clock.now(),
             )

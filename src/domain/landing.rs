@@ -220,19 +220,28 @@ pub struct Landed {
     pub to: Option<BlobId>,
 }
 
-/// The governed paths that a landing changed and that now hold something else than was accepted.
+/// The governed paths that a landing changed, whatever they hold now.
 #[must_use]
-pub fn landed(before: &Tree, after: &Tree, accepted: &Accepted) -> Vec<Landed> {
+pub fn changed_paths(before: &Tree, after: &Tree) -> Vec<String> {
     let paths: BTreeSet<&String> = before.entries.keys().chain(after.entries.keys()).collect();
     paths
         .into_iter()
         .filter(|path| is_governed(path))
         .filter(|path| before.entries.get(*path) != after.entries.get(*path))
-        .filter(|path| accepted.get(*path) != after.blob(path))
+        .cloned()
+        .collect()
+}
+
+/// The governed paths that a landing changed and that now hold something else than was accepted.
+#[must_use]
+pub fn landed(before: &Tree, after: &Tree, accepted: &Accepted) -> Vec<Landed> {
+    changed_paths(before, after)
+        .into_iter()
+        .filter(|path| accepted.get(path) != after.blob(path))
         .map(|path| Landed {
-            path: path.clone(),
-            from: accepted.get(path).cloned(),
-            to: after.blob(path).cloned(),
+            from: accepted.get(&path).cloned(),
+            to: after.blob(&path).cloned(),
+            path,
         })
         .collect()
 }

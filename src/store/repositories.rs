@@ -7,6 +7,7 @@ use crate::domain::audit::Record;
 use crate::domain::ids::{CommitId, RepositoryId};
 use crate::domain::key::{Key, ReportSubject};
 use crate::domain::review::{Landed, Review};
+use crate::store::accepted::{News, touch_open_reviews};
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_micros, parse, to_integer, to_micros};
 use crate::store::{Lease, Store, StoreError, audit, reviews};
@@ -215,7 +216,8 @@ impl Store {
         .await
     }
 
-    /// Goes past commits that changed nothing that Landfall looks after.
+    /// Goes past commits after which nothing stands there that is not accepted. Merge requests that share a path that
+    /// changed are looked at again: what they saw there may be gone.
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
@@ -224,15 +226,22 @@ impl Store {
         lease: &Lease,
         repository: &RepositoryId,
         examined: &Examined,
+        paths: &[String],
         review: Option<Review>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (lease, id, examined) = (lease.clone(), repository.clone(), examined.clone());
+        let news = News {
+            paths: paths.iter().cloned().collect(),
+            ..News::default()
+        };
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
                 let merged_at = review.as_ref().and_then(|review| review.facts.merged_at);
                 examine(connection, &id, &examined, merged_at).await?;
+                let number = review.as_ref().map(|review| review.facts.number);
+                touch_open_reviews(connection, &id, &news, number, now).await?;
                 if let Some(review) = review {
                     // What became of it once stays: a later, identical landing is no news.
                     let landed = review

@@ -234,6 +234,48 @@ async fn a_maintainer_may_merge_by_hand(#[case] by_hand: &[&str]) {
     is_there_once(&world, &merge_request).await;
 }
 
+/// The forge cannot say where such a commit comes from: to it, and to Landfall, it is a direct push. What the issue says
+/// to do brings the merge request back to its own way.
+#[rstest::rstest]
+#[case::picked(&["cherry-pick origin/shop"])]
+#[case::squashed(&["merge --squash origin/shop", "commit --message Copied"])]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_copied_by_hand_is_held_until_it_is_merged_properly(#[case] by_hand: &[&str]) {
+    let world = World::start().await;
+    let merge_request = world.dana().asks_for_a_shop().await;
+    is_signed_off(&world, &merge_request).await;
+    world.grace().pushes_to_main(&[("README.md", Some("# Newer\n"))]);
+    let clone = world.grace().clone();
+    clone.run(&["reset", "--quiet", "--hard", "origin/main"]);
+    for command in by_hand {
+        clone.run(&command.split_whitespace().collect::<Vec<_>>());
+    }
+    clone.run(&["push", "--quiet", "origin", "main"]);
+    let copied = clone.run(&["rev-parse", "HEAD"]);
+    world
+        .issue_saying(&[
+            &copied[..8],
+            "@grace pushed",
+            "**Nothing was provisioned**",
+            "Revert the commit",
+            SHOP_FILE,
+        ])
+        .await;
+    world.settles().await;
+    assert!(world.ledger().await.is_empty());
+
+    // The merge request is open still. Its approval was for a change to something else than stands there now.
+    clone.run(&["revert", "--no-edit", "HEAD"]);
+    clone.run(&["push", "--quiet", "origin", "main"]);
+    world.settles().await;
+    merge_request.shows(READY, &["merge it now"]).await;
+    world.ada().merges(&merge_request).await;
+    merge_request.shows(DONE, &["everything is there"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+    assert_eq!(world.issues().await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rewritten_target_branch_suspends_everything_until_it_is_adopted() {
     let world = World::start().await;
