@@ -21,4 +21,5 @@ pub mod signoff;
 pub mod step;
 pub mod transition;
 pub mod tree;
+pub mod usage;
 pub mod yaml;

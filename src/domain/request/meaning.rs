@@ -12,7 +12,8 @@ use super::{DeletionPolicy, Request};
 use crate::domain::finding::{Code, Finding};
 use crate::domain::ids::{EnvironmentName, InvalidId, Kind, RequestKey, RequestName, ResourceName, TeamName};
 use crate::domain::plan::{Resource, ResourceKind};
-use crate::domain::rules::{Rules, SizedKind};
+use crate::domain::rules::limits::raise;
+use crate::domain::rules::{Limits, Rules, SizedKind};
 use crate::domain::shape::{did_you_mean, dotted};
 use crate::domain::yaml::{Document, join};
 
@@ -71,6 +72,9 @@ impl Meaning<'_> {
                 Quantity::gibibytes(30),
                 Quantity::tebibytes(2),
             );
+            self.disk_within_limit(&machine, "diskSize", Quantity::gibibytes(30), |limits| {
+                ("diskPerMachine", limits.disk_per_machine)
+            });
             self.access(&machine);
         }
         for database in self.entries("databases") {
@@ -88,6 +92,9 @@ impl Meaning<'_> {
             );
             if self.findings.len() == told {
                 self.room_to_grow(&database);
+                self.disk_within_limit(&database, "maxStorage", Quantity::gibibytes(100), |limits| {
+                    ("diskPerDatabase", limits.disk_per_database)
+                });
             }
             self.admin_username(&database);
         }
@@ -252,6 +259,54 @@ impl Meaning<'_> {
                 message,
                 format!("Write a size of {least} to {most}."),
             );
+        }
+    }
+
+    /// A disk over the environment's limit is refused, unless it was accepted before at that size.
+    fn disk_within_limit(
+        &mut self,
+        entry: &str,
+        field: &str,
+        default: Quantity,
+        limit: impl Fn(&Limits) -> (&'static str, Option<Quantity>),
+    ) {
+        let pointer = join(entry, field);
+        let given = self.document.value.pointer(&pointer).is_some();
+        let size = if given {
+            self.quantity(&pointer)
+        } else {
+            Some(default)
+        };
+        let (Some(size), Some(rules), Some((name, environment))) = (size, self.rules, self.its_environment())
+        else {
+            return;
+        };
+        let (limit, Some(most)) = limit(&environment.limits) else {
+            return;
+        };
+        let before = self.text(&join(entry, "name")).and_then(|entry_name| {
+            let resources = &self.before?.resources;
+            let is_it = |resource: &&Resource| {
+                resource
+                    .name
+                    .as_str()
+                    .rsplit_once('/')
+                    .is_some_and(|(_, name)| name == entry_name)
+            };
+            let mut sizes = resources
+                .iter()
+                .filter(is_it)
+                .filter_map(|resource| resource.properties.get(field));
+            sizes.next()?.as_str()?.parse::<Quantity>().ok()
+        });
+        if size > most && before != Some(size) {
+            let when = if given { "" } else { " when it is not given" };
+            let message = format!(
+                "{} is {size}{when}, and the environment `{name}` allows {most}.",
+                dotted(&pointer)
+            );
+            let hint = raise(rules, &format!("environments.{name}.limits.{limit}"));
+            self.tell(Code::OverLimit, &pointer, message, hint);
         }
     }
 

@@ -156,6 +156,16 @@ pub enum Size {
 }
 
 impl Size {
+    /// How many virtual CPUs it has.
+    #[must_use]
+    pub fn cores(self) -> u64 {
+        match self {
+            Self::Small => 2,
+            Self::Medium => 4,
+            Self::Large => 8,
+        }
+    }
+
     /// As it stands in a request.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::{ChangedFile, check_with, key_of};
 use super::{Contents, DeletionPolicy, Request};
 use crate::domain::finding::{Code, Finding, Place, sort};
-use crate::domain::ids::{EnvironmentName, Kind, RequestKey, ResourceName, TeamName};
+use crate::domain::ids::{RequestKey, ResourceName};
 use crate::domain::plan::ResourceKind;
 use crate::domain::rules::Rules;
 use crate::domain::rules::check::{check_rules, check_rules_against};
+use crate::domain::rules::limits::check_limits;
 use crate::domain::shape::list;
 use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
 
@@ -86,43 +87,6 @@ fn check_repositories(rules: Option<&Rules>, checked: &[(String, Request)]) -> V
                 "Give one of the two repositories another name.",
             ));
         }
-    }
-    findings
-}
-
-/// More clusters of a team than an environment allows: told at each of them, since any of them may be the new one.
-fn check_limits(rules: &Rules, checked: &[(String, Request)]) -> Vec<Finding> {
-    let mut clusters: BTreeMap<(&EnvironmentName, &TeamName), Vec<&str>> = BTreeMap::new();
-    for (path, request) in checked
-        .iter()
-        .filter(|(_, request)| request.key.kind == Kind::Cluster)
-    {
-        clusters
-            .entry((&request.environment, &request.team))
-            .or_default()
-            .push(path);
-    }
-    let mut findings = Vec::new();
-    for ((environment, team), paths) in clusters {
-        let limits = rules
-            .environments
-            .get(environment)
-            .map(|environment| environment.limits);
-        let Some(limit) = limits.and_then(|limits| limits.clusters_per_team) else {
-            continue;
-        };
-        let count = paths.len();
-        if u32::try_from(count).is_ok_and(|count| count <= limit) {
-            continue;
-        }
-        findings.extend(paths.into_iter().map(|path| {
-            Finding::error(
-                Code::OverLimit,
-                Place::start_of(path),
-                format!("The team `{team}` would have {count} clusters in `{environment}`, which allows {limit} a team."),
-                "Delete a cluster first, or ask for a higher limit in `landfall.yaml`.",
-            )
-        }));
     }
     findings
 }

@@ -10,6 +10,7 @@ use super::{Rules, check_rules_update, valid::valid};
 use crate::domain::finding::{Code, Finding, Place, any_error, sort};
 use crate::domain::ids::EnvironmentName;
 use crate::domain::request::check::{check_head, secrets};
+use crate::domain::secret::shown;
 use crate::domain::shape::{Shape, dotted};
 use crate::domain::tree::RULES_PATH;
 use crate::domain::yaml::{self, Document};
@@ -49,6 +50,7 @@ fn check_both(
             check_people(&document, &mut findings);
             check_admins(&document, &mut findings);
             check_networks(&document, &mut findings);
+            check_waivers(&document, &mut findings);
         }
         if !any_error(&findings) {
             rules = valid(&document.value).ok();
@@ -207,6 +209,29 @@ fn check_networks(document: &Document, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Waivers are permitted for environments that there are: a misspelt one would permit nothing, and nobody would know.
+fn check_waivers(document: &Document, findings: &mut Vec<Finding>) {
+    let environments = document.value.get("environments").and_then(Value::as_object);
+    let list = document
+        .value
+        .pointer("/approvals/waivers")
+        .and_then(Value::as_array);
+    for (index, name) in list.into_iter().flatten().enumerate() {
+        let known = |name: &str| environments.is_none_or(|environments| environments.contains_key(name));
+        if let Some(name) = name.as_str().filter(|name| !known(name)) {
+            findings.push(Finding::error(
+                Code::UnknownEnvironment,
+                document.places.of_value(&format!("/approvals/waivers/{index}")),
+                format!(
+                    "There is no environment `{}` in which sign-offs could be waived.",
+                    shown(name)
+                ),
+                "Write the name of one of `environments`, or leave it out.",
+            ));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -256,6 +281,7 @@ mod tests {
     #[case::no_kind("apiVersion: landfall.dev/v1\n", "environments: {}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["missing-field 1:1"])]
     #[case::no_admin(HEAD, "environments: {}\nteams: {}\nroles: {admin: {}}\n", &["no-admin 5:9"])]
     #[case::too_few_admins(HEAD, "environments: {}\nteams: {}\nroles: {admin: {users: [{id: 1, name: a}]}}\napprovals: {required: 2}\n", &["no-admin 6:23"])]
+    #[case::waiver_nowhere(HEAD, "environments: {dev: {provider: Simulator}}\nteams: {}\nroles: {admin: {groups: [a]}}\napprovals: {waivers: [dev, prod]}\n", &["unknown-environment 6:28"])]
     #[case::no_approval(HEAD, "environments: {}\nteams: {}\nroles: {admin: {groups: [a]}}\napprovals: {required: 0}\n", &["invalid-value 6:23"])]
     #[case::person_twice(HEAD, "environments: {}\nteams: {a: {members: [{id: 1, name: a}, {id: 1, name: b}]}}\nroles: {admin: {groups: [a]}}\n", &["duplicate-name 4:46"])]
     #[case::name_for_id(HEAD, "environments: {}\nteams: {a: {members: [{id: ada, name: a}]}}\nroles: {admin: {groups: [a]}}\n", &["wrong-type 4:28"])]

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{EnvironmentName, TeamName, UserId};
 use super::price::Prices;
+use super::request::quantity::Quantity;
 use super::request::raw::Size;
 
 pub mod check;
+pub mod limits;
 pub mod raw;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,9 @@ pub struct Rules {
     pub project_managers: RoleHolders,
     /// How many sign-offs a change needs; at least 1.
     pub approvals: u32,
+    /// The environments in which an accepted policy may waive sign-offs.
+    #[serde(default)]
+    pub waivers: BTreeSet<EnvironmentName>,
 }
 
 /// Where requests can go: a name that the platform team gives to a provider and a place.
@@ -61,6 +66,9 @@ pub struct Environment {
     /// How much may be asked for there.
     #[serde(default)]
     pub limits: Limits,
+    /// Whether people depend on what is there: what policies ask.
+    #[serde(default)]
+    pub production: bool,
     /// Whether runs wait.
     #[serde(default)]
     pub paused: bool,
@@ -82,6 +90,7 @@ impl Environment {
             sizes: BTreeMap::new(),
             prices: None,
             limits: Limits::default(),
+            production: false,
             paused: false,
             approvals: 0,
         }
@@ -122,24 +131,51 @@ pub enum Network {
     },
 }
 
-/// How much may be asked for in an environment.
+/// How much may be asked for in an environment. What is not given has no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// The most nodes that a cluster may grow to.
     pub nodes_per_cluster: u32,
-    /// The most clusters that a team may have; any number if there is none.
+    /// The most clusters that a team may have.
     pub clusters_per_team: Option<u32>,
+    /// The most virtual CPUs that a team's virtual machines may have.
+    #[serde(default)]
+    pub cores_per_team: Option<u32>,
+    /// The most memory that a team's virtual machines may have.
+    #[serde(default)]
+    pub memory_per_team: Option<Quantity>,
+    /// The most disk that a team may have.
+    #[serde(default)]
+    pub disk_per_team: Option<Quantity>,
+    /// The largest disk of a virtual machine.
+    #[serde(default)]
+    pub disk_per_machine: Option<Quantity>,
+    /// How far a database may grow.
+    #[serde(default)]
+    pub disk_per_database: Option<Quantity>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let raw = raw::RawLimits::default();
-        Self {
-            nodes_per_cluster: raw.nodes_per_cluster,
-            clusters_per_team: raw.clusters_per_team,
-        }
+        Self::from(&raw::RawLimits::default())
     }
+}
+
+/// How much a team may have in all environments together. What is not given has no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TeamLimits {
+    /// The most clusters.
+    pub clusters: Option<u32>,
+    /// The most nodes that its clusters may grow to.
+    pub nodes: Option<u32>,
+    /// The most virtual CPUs of its virtual machines.
+    pub cores: Option<u32>,
+    /// The most memory of its virtual machines.
+    pub memory: Option<Quantity>,
+    /// The most disk of its virtual machines and databases.
+    pub disk: Option<Quantity>,
 }
 
 /// The providers there are.
@@ -169,6 +205,9 @@ pub struct Team {
     /// The full path of the forge group that its repositories are made in.
     #[serde(default)]
     pub group: Option<String>,
+    /// How much it may have.
+    #[serde(default)]
+    pub limits: TeamLimits,
 }
 
 /// Who holds a role: people by forge user id, and forge groups by full path.

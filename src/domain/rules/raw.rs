@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ProviderKind;
 use crate::domain::price::Amount;
+use crate::domain::request::quantity::Quantity;
 use crate::domain::request::raw::{ApiVersion, KubernetesVersion, Label, text};
 
 text! {
@@ -61,9 +62,9 @@ pub struct RawRules {
     pub teams: BTreeMap<Label, RawTeam>,
     /// Who may do what.
     pub roles: RawRoles,
-    /// How many sign-offs a change needs.
+    /// How many sign-offs a change needs, and where a policy may waive them.
     #[serde(default)]
-    pub approvals: RawApprovals,
+    pub approvals: RawSignOffs,
 }
 
 /// Where requests can go.
@@ -98,6 +99,9 @@ pub struct RawEnvironment {
     /// How much may be asked for here.
     #[serde(default)]
     pub limits: RawLimits,
+    /// Whether people depend on what is there. Policies may ask for more then; nothing else follows from it.
+    #[serde(default)]
+    pub production: bool,
     /// Whether runs wait, such as during maintenance. Reviews and sign-offs go on.
     #[serde(default)]
     pub paused: bool,
@@ -260,6 +264,52 @@ pub struct RawLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32", range(min = 0, max = 1000))]
     pub clusters_per_team: Option<u32>,
+    /// The most virtual CPUs that a team's virtual machines may have together; any number if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 0, max = 100_000))]
+    pub cores_per_team: Option<u32>,
+    /// The most memory that a team's virtual machines may have together, counted at 4Gi a virtual CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Quantity")]
+    pub memory_per_team: Option<Quantity>,
+    /// The most disk that a team's virtual machines have and its databases may grow to, all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Quantity")]
+    pub disk_per_team: Option<Quantity>,
+    /// The largest disk of a virtual machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Quantity")]
+    pub disk_per_machine: Option<Quantity>,
+    /// How far a database's disk may grow: the largest `maxStorage`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Quantity")]
+    pub disk_per_database: Option<Quantity>,
+}
+
+/// How much a team may have in all environments together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawTeamLimits {
+    /// The most clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 0, max = 1000))]
+    pub clusters: Option<u32>,
+    /// The most nodes that its clusters may grow to, all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 0, max = 100_000))]
+    pub nodes: Option<u32>,
+    /// The most virtual CPUs of its virtual machines together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32", range(min = 0, max = 100_000))]
+    pub cores: Option<u32>,
+    /// The most memory of its virtual machines together, counted at 4Gi a virtual CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Quantity")]
+    pub memory: Option<Quantity>,
+    /// The most disk that its virtual machines have and its databases may grow to, all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Quantity")]
+    pub disk: Option<Quantity>,
 }
 
 impl Default for RawLimits {
@@ -267,6 +317,11 @@ impl Default for RawLimits {
         Self {
             nodes_per_cluster: default_nodes_per_cluster(),
             clusters_per_team: None,
+            cores_per_team: None,
+            memory_per_team: None,
+            disk_per_team: None,
+            disk_per_machine: None,
+            disk_per_database: None,
         }
     }
 }
@@ -286,6 +341,9 @@ pub struct RawTeam {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "GroupPath")]
     pub group: Option<GroupPath>,
+    /// How much it may have, in all environments together.
+    #[serde(default)]
+    pub limits: RawTeamLimits,
 }
 
 /// A person, by the forge's number: names can be changed and taken over.
@@ -325,6 +383,29 @@ pub struct RawHolders {
     pub groups: Vec<GroupPath>,
 }
 
+/// How many sign-offs a change needs, and where a policy may waive them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawSignOffs {
+    /// How many admins must approve; the author is never one of them.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 20))]
+    pub required: u32,
+    /// The environments in which an accepted policy may say that nobody has to: never for a deletion, a replacement or
+    /// an access right.
+    #[serde(default)]
+    pub waivers: Vec<Label>,
+}
+
+impl Default for RawSignOffs {
+    fn default() -> Self {
+        Self {
+            required: one(),
+            waivers: Vec::new(),
+        }
+    }
+}
+
 /// How many sign-offs a change needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -333,12 +414,6 @@ pub struct RawApprovals {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 20))]
     pub required: u32,
-}
-
-impl Default for RawApprovals {
-    fn default() -> Self {
-        Self { required: one() }
-    }
 }
 
 fn one() -> u32 {

@@ -9,7 +9,7 @@ use super::raw::{
     RawAmount, RawAmounts, RawEnvironment, RawHolders, RawNetwork, RawPerson, RawPrices, RawRules, RawSizes,
     RawTypes,
 };
-use super::{Environment, Limits, Network, RoleHolders, Rules, SizedKind, Team};
+use super::{Environment, Limits, Network, RoleHolders, Rules, SizedKind, Team, TeamLimits};
 use crate::domain::ids::{EnvironmentName, InvalidId, TeamName, UserId};
 use crate::domain::price::{Amount, Prices};
 use crate::domain::request::raw::Size;
@@ -31,6 +31,9 @@ pub(super) fn valid(value: &Value) -> Result<Rules, Invalid> {
         project_managers: holders(raw.roles.project_manager),
         ..Rules::default()
     };
+    for name in raw.approvals.waivers {
+        rules.waivers.insert(EnvironmentName::new(name.0)?);
+    }
     for (name, raw) in raw.environments {
         rules
             .environments
@@ -39,9 +42,15 @@ pub(super) fn valid(value: &Value) -> Result<Rules, Invalid> {
     for (name, team) in raw.teams {
         let members = people(team.members).map(|(id, _)| id).collect();
         let group = team.group.map(|group| group.0);
-        rules
-            .teams
-            .insert(TeamName::new(name.0)?, Team { members, group });
+        let limits = TeamLimits::from(&team.limits);
+        rules.teams.insert(
+            TeamName::new(name.0)?,
+            Team {
+                members,
+                group,
+                limits,
+            },
+        );
     }
     Ok(rules)
 }
@@ -71,10 +80,8 @@ fn environment(raw: RawEnvironment) -> Environment {
             .collect(),
         sizes: sizes(raw.sizes),
         prices: raw.prices.map(prices),
-        limits: Limits {
-            nodes_per_cluster: raw.limits.nodes_per_cluster,
-            clusters_per_team: raw.limits.clusters_per_team,
-        },
+        limits: Limits::from(&raw.limits),
+        production: raw.production,
         paused: raw.paused,
         approvals: raw.approvals.map_or(0, |approvals| approvals.required),
     }

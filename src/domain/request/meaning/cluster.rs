@@ -13,6 +13,7 @@ use crate::domain::request::Request;
 use crate::domain::request::cidr::{Cidr, InvalidCidr, is_open_to_all};
 use crate::domain::request::quantity::Quantity;
 use crate::domain::request::raw::cluster::{RawCluster, RawClusterSpec, RawNodePool, default_max};
+use crate::domain::rules::limits::raise;
 use crate::domain::rules::{Environment, SizedKind};
 use crate::domain::secret::shown;
 use crate::domain::shape::{did_you_mean, dotted, list};
@@ -136,7 +137,8 @@ impl Meaning<'_> {
                 "The cluster may grow to {nodes} nodes, and the environment `{name}` allows {limit} a cluster."
             );
             let place = self.document.places.of_key("/spec/nodePools");
-            let hint = "Lower `max`; how many are allowed is said in `landfall.yaml`.";
+            let field = format!("environments.{name}.limits.nodesPerCluster");
+            let hint = self.rules.map(|rules| raise(rules, &field)).unwrap_or_default();
             self.findings
                 .push(Finding::error(Code::OverLimit, place, message, hint));
         }
