@@ -11,6 +11,7 @@ pub mod forge;
 pub mod git;
 pub mod http;
 pub mod http_client;
+pub mod policy;
 pub mod provider;
 pub mod queue;
 pub mod report;

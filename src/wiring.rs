@@ -29,6 +29,7 @@ use crate::http_client::{self, HttpClientError, HttpClientOptions};
 use crate::provider::repository::{
     Hosts, RepositoryHost, RepositoryPlanner, RepositoryProvider, RepositoryView, Views,
 };
+use crate::policy::Policies;
 use crate::provider::simulator::{Latency, Simulator, SimulatorError, SimulatorOptions};
 use crate::provider::{Planner, Provider};
 use crate::queue::Wake;
@@ -137,6 +138,10 @@ impl Landfall {
             repositories,
             planners,
             providers,
+            policies: Policies::new(
+                config.policy.program.clone().unwrap_or_else(this_program),
+                clock.clone(),
+            ),
         }));
         let options = WorkerOptions {
             name: format!("process-{}", std::process::id()),
@@ -201,6 +206,17 @@ impl Landfall {
     pub async fn close(self) {
         self.app.store().close().await;
     }
+}
+
+/// The program that this process runs.
+#[must_use]
+pub fn this_program() -> PathBuf {
+    // The system's own name for it stays true when an update replaces the file.
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() {
+        return own;
+    }
+    std::env::current_exe().unwrap_or_else(|_| "landfall".into())
 }
 
 /// Listens on an address.

@@ -8,6 +8,7 @@ mod gitlab;
 mod journeys;
 mod mirror;
 mod peers;
+mod policies;
 mod queue;
 mod repository;
 mod sandbox;

@@ -200,6 +200,12 @@ const SHOWN_ELSEWHERE: &[(Code, &str)] = &[
         "a_replacement_stands_out_and_one_that_loses_data_is_refused",
     ),
     (Code::NoRules, "a_folder_without_rules_is_told"),
+    (
+        Code::PolicyDenied,
+        "what_a_policy_denies_is_refused_and_says_what_to_do",
+    ),
+    (Code::PolicyWarned, "what_a_policy_warns_of_is_told_and_goes_on"),
+    (Code::PolicyBroken, "a_policy_that_cannot_be_evaluated_denies"),
 ];
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::change::{Change, ChangeKind};
 use crate::domain::finding::{Code, Finding, Place};
 use crate::domain::ids::{CommitId, EnvironmentName, RequestKey};
+use crate::domain::policy::Demands;
 use crate::domain::price::monthly;
 use crate::domain::report::ReportedChange;
 use crate::domain::request::Request;
@@ -198,6 +199,7 @@ pub(super) async fn evaluate(
         environments,
         monthly,
         planning: Planning::None,
+        demands: Demands::default(),
     })
 }
 

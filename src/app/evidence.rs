@@ -7,8 +7,9 @@ use jiff::SignedDuration;
 
 use crate::domain::ids::{CommitId, Digest, UserId};
 use crate::domain::merge_request::MergeRequest;
+use crate::domain::policy::{Approvers, Demands, Role};
 use crate::domain::review::{Evaluation, Judged, KnownVersion, Review, Shown};
-use crate::domain::rules::Rules;
+use crate::domain::rules::{RoleHolders, Rules};
 use crate::domain::signoff::{
     Approval, Evidence, Missing, Pusher, RoleNow, SignedOff, Verdict, VersionSeen, decide,
 };
@@ -196,7 +197,9 @@ pub(super) async fn judge(
         })
         .collect();
     approvals.extend_from_slice(commands);
-    if !approvals.is_empty() && shown.is_some() {
+    // A policy may waive a sign-off only for what the author pushed.
+    let signs = !approvals.is_empty() || !evaluation.demands.waivers.is_empty();
+    if signs && shown.is_some() {
         establish_pushers(repository, &review.facts, &mut review.versions).await?;
     }
     let mut roles = BTreeMap::new();
@@ -204,7 +207,7 @@ pub(super) async fn judge(
         if user == review.facts.author.id {
             continue;
         }
-        if let Some(role) = role_now(repository, rules, user).await? {
+        if let Some(role) = role_now(repository, rules, &evaluation.demands, user).await? {
             roles.insert(user, role);
         }
     }
@@ -217,10 +220,11 @@ pub(super) async fn judge(
             username: name.clone(),
             active_developer: false,
             admin: false,
+            also: BTreeSet::new(),
         });
     }
     let mut versions: Vec<VersionSeen> = review.versions.iter().map(|v| v.seen.clone()).collect();
-    if approvals.is_empty() || shown.is_none() {
+    if !signs || shown.is_none() {
         // Who pushed is asked once somebody approves. Until then nothing can be signed off, and nobody is to read that
         // it could not be established.
         for version in versions
@@ -235,7 +239,7 @@ pub(super) async fn judge(
         plan,
         digest,
         rules,
-        policy: &[],
+        demands: &evaluation.demands,
         approvals: &approvals,
         roles: &roles,
         author: review.facts.author.id,
@@ -288,38 +292,90 @@ fn approvers(signed: &SignedOff, roles: &BTreeMap<UserId, RoleNow>) -> Vec<Strin
             .get(user)
             .map_or_else(|| user.to_string(), |role| role.username.clone())
     };
-    signed.approvers().iter().map(name).collect()
+    let waived = signed.waived().iter();
+    let waived = waived.map(|waiver| format!("{}, which waives it: {}", waiver.policy, waiver.reason));
+    signed.approvers().iter().map(name).chain(waived).collect()
 }
 
-/// What someone may do now; nothing for who is no member.
+/// What someone may do now; nothing for who is no member. Besides the admins, those are looked up whose approval a
+/// policy asks for.
 async fn role_now(
     repository: &Repository,
     rules: Option<&Rules>,
+    demands: &Demands,
     user: UserId,
 ) -> Result<Option<RoleNow>, AppError> {
     let Some(member) = repository.forge.member(user).await? else {
         return Ok(None);
     };
-    let mut admin = false;
-    if let Some(rules) = rules {
-        admin = rules.admins.users.contains_key(&user);
-        for group in &rules.admins.groups {
-            if admin {
-                break;
-            }
-            admin = match repository.forge.is_group_member(group, user).await {
-                // A group whose members we may not see has none that count; others may sign off still.
-                Err(ForgeError::Forbidden { .. }) => {
-                    tracing::warn!(repository = %repository.id, group, "the group's members cannot be listed");
-                    false
-                }
-                answer => answer?,
-            };
+    let admin = match rules {
+        Some(rules) => holds(repository, &rules.admins, user).await?,
+        None => false,
+    };
+    let mut also = BTreeSet::new();
+    let asked: BTreeSet<&Approvers> = demands.requirements.iter().map(|one| &one.from).collect();
+    for who in asked {
+        let is_one = match (who, rules) {
+            (Approvers::Role(role), Some(rules)) => holds(repository, holders(rules, *role), user).await?,
+            (Approvers::Group(group), _) => is_in_group(repository, group, user).await?,
+            (Approvers::Role(_), None) => false,
+        };
+        if is_one {
+            also.insert(who.clone());
         }
     }
     Ok(Some(RoleNow {
         username: member.user.username,
         active_developer: member.active && member.level >= AccessLevel::Developer,
         admin,
+        also,
     }))
+}
+
+/// Who holds a role.
+fn holders(rules: &Rules, role: Role) -> &RoleHolders {
+    match role {
+        Role::Admin => &rules.admins,
+        Role::Developer => &rules.developers,
+        Role::ProjectManager => &rules.project_managers,
+    }
+}
+
+/// The roles that someone holds now.
+pub(super) async fn roles_of(
+    repository: &Repository,
+    rules: &Rules,
+    user: UserId,
+) -> Result<Vec<Role>, AppError> {
+    let mut roles = Vec::new();
+    for role in [Role::Admin, Role::Developer, Role::ProjectManager] {
+        if holds(repository, holders(rules, role), user).await? {
+            roles.push(role);
+        }
+    }
+    Ok(roles)
+}
+
+async fn holds(repository: &Repository, holders: &RoleHolders, user: UserId) -> Result<bool, AppError> {
+    if holders.users.contains_key(&user) {
+        return Ok(true);
+    }
+    for group in &holders.groups {
+        if is_in_group(repository, group, user).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn is_in_group(repository: &Repository, group: &str, user: UserId) -> Result<bool, AppError> {
+    match repository.forge.is_group_member(group, user).await {
+        // A group whose members we may not see has none that count; others may sign off still. One that is not there
+        // has none either.
+        Err(ForgeError::Forbidden { .. }) => {
+            tracing::warn!(repository = %repository.id, group, "the group's members cannot be listed");
+            Ok(false)
+        }
+        answer => Ok(answer?),
+    }
 }

@@ -18,12 +18,13 @@ use crate::domain::signoff::{SignedOff, Verdict};
 use crate::domain::tree::Tree;
 use crate::domain::yaml;
 use crate::git::{Commit, GitError};
+use crate::policy::Policies;
 use crate::store::{Acceptance, AcceptedFiles, Examined, Holding, Lease, RepositoryState, Store};
 
 use super::evaluate::evaluate;
 use super::release::release;
 use super::review::trees;
-use super::{AppError, Repository, evidence, rebased};
+use super::{AppError, Repository, evidence, policies, rebased};
 
 /// How far back the forge is asked for merges that its own clock may have put before the last landing.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(10);
@@ -34,6 +35,7 @@ const ASKED_ONE_BY_ONE: usize = 100;
 pub(super) struct Lander {
     store: Store,
     clock: Arc<dyn Clock>,
+    policies: Policies,
 }
 
 /// Which merge request brought each commit, and the facts of each.
@@ -83,8 +85,12 @@ impl Arrival<'_> {
 }
 
 impl Lander {
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, policies: Policies) -> Self {
+        Self {
+            store,
+            clock,
+            policies,
+        }
     }
 
     pub(super) async fn reconcile(
@@ -169,7 +175,15 @@ impl Lander {
     /// What is left once history is examined: what is held and was signed by digest since, and merge requests that
     /// were merged and not recognised.
     async fn settle(&self, lease: &Lease, repository: &Repository, head: &CommitId) -> Result<(), AppError> {
-        release(&self.store, lease, repository, head, self.clock.now()).await?;
+        release(
+            &self.store,
+            &self.policies,
+            lease,
+            repository,
+            head,
+            self.clock.now(),
+        )
+        .await?;
         let mirror = repository.mirror().await?;
         let (held, adrift) = (
             self.store.held_reviews(&repository.id).await?,
@@ -466,6 +480,18 @@ impl Lander {
                 .iter()
                 .any(|t| arrival.before.blob(&t.path) != blobs.get(&t.path))
         };
+        let (store, policies) = (&self.store, &self.policies);
+        let (accepted, after) = (&arrival.accepted, &arrival.after);
+        policies::ask(
+            store,
+            policies,
+            repository,
+            accepted,
+            &review.facts,
+            after,
+            &mut evaluation,
+        )
+        .await?;
         review.evaluation = Some(evaluation.clone());
         Ok(evaluation)
     }

@@ -16,6 +16,7 @@ use crate::domain::plan::Maker;
 use crate::domain::step::{Failure, IllegalEvent};
 use crate::forge::{Forge, ForgeError};
 use crate::git::{GitError, LazyMirror, Mirror};
+use crate::policy::{Policies, PolicyError};
 use crate::provider::{Planner, Provider};
 use crate::store::{Lease, Store, StoreError};
 
@@ -26,6 +27,7 @@ pub mod intake;
 mod landing;
 mod notes;
 mod plans;
+mod policies;
 mod poll;
 mod rebased;
 mod release;
@@ -131,6 +133,9 @@ pub enum AppError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Policies could not be asked.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A planner or provider.
     #[error("{activity}: {failure}")]
     Provider {
@@ -177,6 +182,7 @@ impl AppError {
                 | ForgeError::Conflict { .. },
             )
             | Self::Git(GitError::Unavailable { .. } | GitError::Forbidden { .. })
+            | Self::Policy(_)
             | Self::Store(StoreError::LeaseLost { .. }) => Remedy::Persist,
             Self::Provider { failure, .. } if failure.class.may_pass() => Remedy::Persist,
             _ => Remedy::Retry,
@@ -212,6 +218,8 @@ pub struct Parts {
     pub planners: Planners,
     /// The providers.
     pub providers: Providers,
+    /// Who evaluates policies.
+    pub policies: Policies,
 }
 
 impl App {
@@ -225,10 +233,11 @@ impl App {
             repositories,
             planners,
             providers,
+            policies,
         } = parts;
         Self {
-            review: review::Reviewer::new(store.clone(), clock.clone(), planners.clone()),
-            landing: landing::Lander::new(store.clone(), clock.clone()),
+            review: review::Reviewer::new(store.clone(), clock.clone(), planners.clone(), policies.clone()),
+            landing: landing::Lander::new(store.clone(), clock.clone(), policies),
             request: request::RunMaker::new(store.clone(), clock.clone(), ids, planners.clone()),
             run: run::Runner::new(store.clone(), clock.clone(), planners, providers.clone()),
             poll: poll::Poller::new(store.clone(), clock.clone(), providers),

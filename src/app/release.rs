@@ -7,15 +7,17 @@ use crate::domain::ids::CommitId;
 use crate::domain::landing::{HeldBecause, matches};
 use crate::domain::review::{Landed, Review};
 use crate::domain::signoff::Verdict;
+use crate::policy::Policies;
 use crate::store::{Acceptance, Lease, Store};
 
 use super::landing::contents;
-use super::{AppError, Repository, evidence};
+use super::{AppError, Repository, evidence, policies};
 
 /// Looks through what is held for what somebody has signed by command, and accepts what the gate lets through. `head`
 /// is the commit that the target branch was examined up to.
 pub(super) async fn release(
     store: &Store,
+    policies: &Policies,
     lease: &Lease,
     repository: &Repository,
     head: &CommitId,
@@ -24,7 +26,7 @@ pub(super) async fn release(
     for review in store.held_reviews(&repository.id).await? {
         let number = review.facts.number;
         if !store.command_approvals(&repository.id, number).await?.is_empty() {
-            release_one(store, lease, repository, head, review, now).await?;
+            release_one(store, policies, lease, repository, head, review, now).await?;
         }
     }
     Ok(())
@@ -32,6 +34,7 @@ pub(super) async fn release(
 
 async fn release_one(
     store: &Store,
+    policies: &Policies,
     lease: &Lease,
     repository: &Repository,
     head: &CommitId,
@@ -45,17 +48,27 @@ async fn release_one(
     else {
         return Ok(());
     };
-    let Some(mut evaluation) = review
-        .evaluation
-        .clone()
-        .filter(|evaluation| !evaluation.is_refused())
-    else {
+    let Some(mut evaluation) = review.evaluation.clone() else {
         return Ok(());
     };
     let accepted = store.accepted(&repository.id).await?;
     let tree = repository.mirror().await?.tree(head).await?;
     if matches(&evaluation.transitions, &[], &tree, &accepted.blobs()).is_err() {
         // Superseded: the branch, or what is accepted, has moved on.
+        return Ok(());
+    }
+    let facts = &review.facts;
+    policies::ask(
+        store,
+        policies,
+        repository,
+        &accepted,
+        facts,
+        &tree,
+        &mut evaluation,
+    )
+    .await?;
+    if evaluation.is_refused() {
         return Ok(());
     }
     // Approvals were given for a merge that had not happened yet: now only the digest says what is meant.

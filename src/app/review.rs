@@ -14,11 +14,12 @@ use crate::domain::merge_request::{MergeRequest, MergeRequestState};
 use crate::domain::review::{Evaluation, Planning, Review};
 use crate::domain::step::FailureClass;
 use crate::forge::{AccessLevel, ForgeError};
+use crate::policy::Policies;
 use crate::store::{AcceptedFiles, Lease, Store};
 
 use super::evaluate::{Trees, evaluate};
 use super::evidence::Brought;
-use super::{AppError, Planners, Repository, evidence, notes, plans};
+use super::{AppError, Planners, Repository, evidence, notes, plans, policies};
 
 /// How long the forge may take to show a pushed head in git, before it is asked again.
 const GIT_LAG: SignedDuration = SignedDuration::from_millis(500);
@@ -27,14 +28,16 @@ pub(super) struct Reviewer {
     store: Store,
     clock: Arc<dyn Clock>,
     planners: Planners,
+    policies: Policies,
 }
 
 impl Reviewer {
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners) -> Self {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners, policies: Policies) -> Self {
         Self {
             store,
             clock,
             planners,
+            policies,
         }
     }
 
@@ -156,6 +159,17 @@ impl Reviewer {
                 evidence::versions(&self.store, repository, &review.facts, &review.versions, newest).await?;
         }
         let again = self.plan(repository, &accepted, &review, &mut evaluation).await?;
+        let (store, policies) = (&self.store, &self.policies);
+        policies::ask(
+            store,
+            policies,
+            repository,
+            &accepted,
+            &review.facts,
+            &trees.head,
+            &mut evaluation,
+        )
+        .await?;
         let before = review.evaluation.as_ref().and_then(Evaluation::digest);
         if before.is_some() && before != evaluation.digest() {
             review.voided_at = review.voided_at.max(Some(review.facts.updated_at));
@@ -323,7 +337,7 @@ pub(super) async fn trees(
     Ok((trees, brought))
 }
 
-async fn is_developer(repository: &Repository, facts: &MergeRequest) -> Result<bool, AppError> {
+pub(super) async fn is_developer(repository: &Repository, facts: &MergeRequest) -> Result<bool, AppError> {
     let member = repository.forge.member(facts.author.id).await?;
     Ok(member.is_some_and(|member| member.active && member.level >= AccessLevel::Developer))
 }

@@ -39,8 +39,20 @@ pub(super) fn find_root(path: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// If a folder or file cannot be read.
 pub(super) fn read(root: &Path) -> anyhow::Result<(Tree, Contents)> {
+    read_names(root, &[RULES_PATH, "requests"])
+}
+
+/// Reads everything below `policies/`, in the same way.
+///
+/// # Errors
+/// If a folder or file cannot be read.
+pub(super) fn read_policies(root: &Path) -> anyhow::Result<(Tree, Contents)> {
+    read_names(root, &["policies"])
+}
+
+fn read_names(root: &Path, names: &[&str]) -> anyhow::Result<(Tree, Contents)> {
     let mut reader = Reader::default();
-    for name in [RULES_PATH, "requests"] {
+    for name in names {
         let path = root.join(name);
         match fs::symlink_metadata(&path) {
             Ok(metadata) => reader.add(name, &path, &metadata)?,

@@ -7,6 +7,7 @@ mod disk;
 pub mod findings;
 mod logging;
 pub mod new;
+pub mod policy;
 pub mod sandbox;
 pub mod schema;
 pub mod serve;
@@ -38,6 +39,8 @@ enum Command {
     Adopt(adopt::AdoptArguments),
     /// Check a requests repository as the server does.
     Validate(validate::ValidateArguments),
+    /// Run the tests of the policies of a requests repository.
+    Policy(policy::PolicyArguments),
     /// Write a first request, from flags or answers.
     New(new::NewArguments),
     /// Write the JSON Schemas of requests and of landfall.yaml.
@@ -84,6 +87,7 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match command {
         Command::Validate(arguments) => validate::run(arguments, &mut out, &mut err),
+        Command::Policy(arguments) => policy::run(arguments, &mut out, &mut err),
         Command::Schema(arguments) => schema::run(arguments, &mut out),
         Command::New(arguments) => {
             let mut input = std::io::stdin().lock();

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Exit;
 use crate::domain::ids::Kind;
+use crate::domain::policy::input::INPUT;
 use crate::domain::request::check::{CLUSTER, PROJECT};
 use crate::domain::rules::check::RULES;
 
@@ -42,7 +43,7 @@ static REQUEST: LazyLock<Value> = LazyLock::new(|| {
     })
 });
 
-/// File name → schema: every kind of request, and `landfall.yaml`.
+/// File name → schema: every kind of request, `landfall.yaml`, and what policies are given.
 #[must_use]
 pub fn schemas() -> Vec<(&'static str, &'static Value)> {
     vec![
@@ -50,6 +51,7 @@ pub fn schemas() -> Vec<(&'static str, &'static Value)> {
         ("project.schema.json", &PROJECT.json),
         ("cluster.schema.json", &CLUSTER.json),
         ("landfall.schema.json", &RULES.json),
+        ("policy-input.schema.json", &INPUT.json),
     ]
 }
 

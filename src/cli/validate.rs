@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use super::findings::{self, Look};
 use super::{Exit, base, disk};
 use crate::domain::finding::any_error;
+use crate::domain::policy::FOLDER;
 use crate::domain::request::Contents;
 use crate::domain::request::check::{check_tree, check_tree_against, read_tree};
 use crate::domain::tree::{RULES_PATH, Tree};
@@ -77,6 +78,13 @@ pub fn run_with(
         writeln!(
             err,
             "not checked without --base: deletions, and changes to fields that cannot change"
+        )?;
+    }
+    // They judge plans, prices and people, and only the server knows these: half an answer would pass for a whole one.
+    if scope.root.join(FOLDER).is_dir() {
+        writeln!(
+            err,
+            "not checked: what policies say; `landfall policy test` runs their tests"
         )?;
     }
     Ok(if any_error(&check.findings) {

@@ -67,6 +67,8 @@ pub struct Config {
     pub mirror: MirrorSettings,
     /// `[simulator]`
     pub simulator: SimulatorSettings,
+    /// `[policy]`
+    pub policy: PolicySettings,
     /// `[worker]`
     pub worker: WorkerSettings,
     /// `[log]`
@@ -108,6 +110,14 @@ pub struct MirrorSettings {
 pub struct SimulatorSettings {
     /// Its own database.
     pub file: PathBuf,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySettings {
+    /// The program that evaluates policies; this one, if none is given.
+    pub program: Option<PathBuf>,
 }
 
 /// `[worker]`
@@ -188,6 +198,8 @@ struct RawConfig {
     http: RawHttp,
     mirror: MirrorSettings,
     simulator: SimulatorSettings,
+    #[serde(default)]
+    policy: PolicySettings,
     worker: WorkerSettings,
     log: Log,
     #[serde(default)]
@@ -330,6 +342,7 @@ impl Config {
             http: raw.http.validate()?,
             mirror: raw.mirror,
             simulator: raw.simulator,
+            policy: raw.policy,
             worker: raw.worker,
             log: raw.log,
             repositories,

@@ -6,6 +6,7 @@ use super::ids::{
     CommitId, Digest, Generation, MergeRequestNumber, NoteId, RequestKey, ResourceName, RunId, UserId,
 };
 use super::landing::HeldBecause;
+use super::policy::Waiver;
 use super::review::Judged;
 use super::run::RunState;
 use super::step::StepState;
@@ -56,6 +57,9 @@ pub enum Record {
         digest: Digest,
         /// Who signed.
         approvers: Vec<UserId>,
+        /// The policies' waivers that it rests on, where no admin had to sign.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waivers: Vec<Waiver>,
         /// What it changed.
         transitions: Vec<Transition>,
     },

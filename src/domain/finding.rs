@@ -181,6 +181,12 @@ codes! {
     StillElsewhere = "still-elsewhere",
     /// The provider refuses the plan.
     PlanRefused = "plan-refused",
+    /// A policy of the platform team denies the change.
+    PolicyDenied = "policy-denied",
+    /// A policy of the platform team asks a person to look.
+    PolicyWarned = "policy-warned",
+    /// A policy cannot be evaluated, or a test of it fails.
+    PolicyBroken = "policy-broken",
     /// `landfall.yaml` is missing or was never accepted.
     NoRules = "no-rules",
     /// `landfall.yaml` names nobody who could sign off.

@@ -9,6 +9,7 @@ pub mod key;
 pub mod landing;
 pub mod merge_request;
 pub mod plan;
+pub mod policy;
 pub mod price;
 pub mod report;
 pub mod request;

@@ -240,6 +240,46 @@ impl PlannedChange {
         .to_string()
     }
 
+    /// Whether a policy may waive its sign-off: it loses nothing, and gives nobody a way in.
+    #[must_use]
+    pub fn may_be_waived(&self) -> bool {
+        let loses = match self.action {
+            Action::Create | Action::Recreate | Action::Update | Action::NoOp => false,
+            Action::Replace | Action::Delete | Action::Retain => true,
+        };
+        !loses && !self.properties.iter().any(|property| self.gives_access(property))
+    }
+
+    /// Whether a property lets somebody in. What is empty, and what is closed by default, lets nobody in when it is new;
+    /// every change of what is there may.
+    fn gives_access(&self, property: &PropertyChange) -> bool {
+        let field = property.path.split(['.', '[']).next().unwrap_or_default();
+        let is_new = matches!(self.action, Action::Create | Action::Recreate);
+        let is_about_access = match self.kind {
+            ResourceKind::VirtualMachine => ["access", "sshPublicKey"].contains(&field),
+            ResourceKind::Database => field == "adminUsername" && !is_new,
+            ResourceKind::Storage => false,
+            ResourceKind::Cluster => ["access", "apiServer"].contains(&field),
+        };
+        let lets_nobody_in = match &property.after {
+            None => true,
+            Some(PlannedValue::Unknown(_)) => false,
+            Some(PlannedValue::Known(value)) => {
+                let is_empty = match value {
+                    Value::Null => true,
+                    Value::Array(list) => list.is_empty(),
+                    Value::Object(fields) => fields.is_empty(),
+                    _ => false,
+                };
+                is_empty
+                    || value == "Session"
+                    || value == "Private"
+                    || value.get("access") == Some(&"Private".into())
+            }
+        };
+        is_about_access && !(is_new && lets_nobody_in)
+    }
+
     fn is_allowed_by(&self, signed: &Self) -> bool {
         let same_subject = (
             &self.request,

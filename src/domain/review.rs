@@ -11,6 +11,7 @@ use super::ids::{BlobId, CommitId, Digest, EnvironmentName};
 use super::landing::HeldBecause;
 use super::merge_request::{MergeRequest, MergeRequestState};
 use super::plan::Plan;
+use super::policy::Demands;
 use super::price::Monthly;
 use super::report::ReportedChange;
 use super::rules::Environment;
@@ -66,6 +67,9 @@ pub struct Evaluation {
     pub monthly: Vec<Monthly>,
     /// The plan.
     pub planning: Planning,
+    /// What the accepted policies say about the sign-off; nothing before there is a plan.
+    #[serde(default)]
+    pub demands: Demands,
 }
 
 impl Evaluation {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{CommitId, Digest, EnvironmentName, UserId};
 use super::plan::Plan;
+use super::policy::{Approvers, Demands, Role, Waiver};
 use super::rules::Rules;
 use super::transition::{Subject, Transition};
 
@@ -67,16 +68,17 @@ pub struct RoleNow {
     pub active_developer: bool,
     /// Named as admin by the accepted rules, or in one of the groups that they name.
     pub admin: bool,
+    /// Which of those whose approval a policy asks for they are, admins aside.
+    pub also: BTreeSet<Approvers>,
 }
 
-/// What a policy says about the sign-off of a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum PolicyVerdict {
-    /// The change is not to be.
-    Deny(String),
-    /// At least so many admins have to approve.
-    Approvals(u32),
+impl RoleNow {
+    fn is(&self, who: &Approvers) -> bool {
+        match who {
+            Approvers::Role(Role::Admin) => self.admin,
+            other => self.also.contains(other),
+        }
+    }
 }
 
 /// Everything that the gate looks at.
@@ -91,7 +93,7 @@ pub struct Evidence<'a> {
     /// The rules that were accepted just before; nothing if there never were any.
     pub rules: Option<&'a Rules>,
     /// What the accepted policies say.
-    pub policy: &'a [PolicyVerdict],
+    pub demands: &'a Demands,
     /// Approvals that stand now.
     pub approvals: &'a [Approval],
     /// Roles now, of the author and everyone who approved. Who is not in it has none.
@@ -237,6 +239,7 @@ impl fmt::Display for Missing {
 pub struct SignedOff {
     digest: Digest,
     approvers: Vec<UserId>,
+    waived: Vec<Waiver>,
 }
 
 impl SignedOff {
@@ -250,6 +253,12 @@ impl SignedOff {
     #[must_use]
     pub fn approvers(&self) -> &[UserId] {
         &self.approvers
+    }
+
+    /// The waivers that it rests on, where no admin had to sign.
+    #[must_use]
+    pub fn waived(&self) -> &[Waiver] {
+        &self.waived
     }
 }
 
@@ -271,14 +280,8 @@ pub fn decide(evidence: &Evidence<'_>) -> Verdict {
     if evidence.transitions.is_empty() {
         return Verdict::Missing(vec![Missing::NothingToSign]);
     }
-    let mut missing: Vec<Missing> = evidence
-        .policy
-        .iter()
-        .filter_map(|verdict| match verdict {
-            PolicyVerdict::Deny(reason) => Some(Missing::Denied(reason.clone())),
-            PolicyVerdict::Approvals(_) => None,
-        })
-        .collect();
+    let denials = evidence.demands.denials.iter().cloned();
+    let mut missing: Vec<Missing> = denials.map(Missing::Denied).collect();
     if evidence.shown_at.is_none() {
         missing.push(Missing::NotShown);
     }
@@ -301,29 +304,121 @@ pub fn decide(evidence: &Evidence<'_>) -> Verdict {
     }
     discounted.retain(|user, _| !counted.contains(user));
 
-    let (needed, because) = needed(evidence, rules);
-    let have = u32::try_from(counted.len()).unwrap_or(u32::MAX);
-    if have < needed {
-        missing.push(Missing::Approvals {
-            needed,
-            counted: have,
-            because,
-            who: rules.admins.names(),
-            by_digest: evidence.base_differs,
-        });
+    let waived = waived(evidence, rules);
+    for wanted in wanted(evidence, rules, !waived.is_empty()) {
+        let is_one = |user: &&UserId| evidence.roles.get(user).is_some_and(|role| role.is(&wanted.from));
+        let have = u32::try_from(counted.iter().filter(is_one).count()).unwrap_or(u32::MAX);
+        if have < wanted.count {
+            missing.push(Missing::Approvals {
+                needed: wanted.count,
+                counted: have,
+                because: wanted.because,
+                who: names(rules, &wanted.from),
+                by_digest: evidence.base_differs,
+            });
+        }
+    }
+    if missing
+        .iter()
+        .any(|missing| matches!(missing, Missing::Approvals { .. }))
+    {
         missing.extend(discounted.into_values());
     }
     if missing.is_empty() {
         Verdict::SignedOff(SignedOff {
             digest: evidence.digest.clone(),
             approvers: counted.into_iter().collect(),
+            waived,
         })
     } else {
         Verdict::Missing(missing)
     }
 }
 
-/// How many approvals are needed, and why more than the rules say.
+/// Approvals that are needed.
+struct Wanted {
+    from: Approvers,
+    count: u32,
+    /// Why, where it is more than the rules ask for everywhere.
+    because: Option<String>,
+}
+
+/// Whose approvals are needed, how many, and why. Who is asked for by several has the one that asks for most.
+fn wanted(evidence: &Evidence<'_>, rules: &Rules, waived: bool) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    if !waived {
+        let (count, because) = needed(evidence, rules);
+        wanted.push(Wanted {
+            from: Approvers::Role(Role::Admin),
+            count,
+            because,
+        });
+    }
+    for requirement in &evidence.demands.requirements {
+        let because = Some(format!("{} says: {}", requirement.policy, requirement.reason));
+        match wanted.iter_mut().find(|wanted| wanted.from == requirement.from) {
+            Some(known) if known.count >= requirement.count => {}
+            Some(known) => (known.count, known.because) = (requirement.count, because),
+            None => wanted.push(Wanted {
+                from: requirement.from.clone(),
+                count: requirement.count,
+                because,
+            }),
+        }
+    }
+    wanted
+}
+
+/// Those who may give an approval, for a person who looks for one of them.
+fn names(rules: &Rules, who: &Approvers) -> Vec<String> {
+    match who {
+        Approvers::Role(Role::Admin) => rules.admins.names(),
+        Approvers::Role(Role::Developer) => rules.developers.names(),
+        Approvers::Role(Role::ProjectManager) => rules.project_managers.names(),
+        Approvers::Group(group) => vec![format!("members of {group}")],
+    }
+}
+
+/// The waivers that hold, if they cover all that is signed: each request by a policy, in an environment for which the
+/// rules permit it, without a deletion, a replacement or an access right; and nobody but its author pushed it.
+fn waived(evidence: &Evidence<'_>, rules: &Rules) -> Vec<Waiver> {
+    let is_waived = |transition: &Transition| {
+        let Subject::Request(key) = &transition.subject else {
+            return false;
+        };
+        let mut changes = evidence
+            .plan
+            .changes
+            .iter()
+            .filter(|change| change.request == *key)
+            .peekable();
+        transition.to.is_some()
+            && evidence.demands.waivers.iter().any(|waiver| waiver.request == *key)
+            // What is not in the plan is in no environment that could be looked up.
+            && changes.peek().is_some()
+            && changes.all(|change| rules.waivers.contains(&change.environment) && change.may_be_waived())
+    };
+    let pushed_by_author = |version: &&VersionSeen| {
+        version.pusher == Pusher::Known(evidence.author)
+            && version.also_pushed.iter().all(|user| *user == evidence.author)
+    };
+    let mut changing = evidence
+        .versions
+        .iter()
+        .filter(|version| version.changed)
+        .peekable();
+    let holds = !evidence.base_differs
+        && evidence.transitions.iter().all(is_waived)
+        && changing.peek().is_some()
+        && changing.all(|version| pushed_by_author(&version));
+    if holds {
+        evidence.demands.waivers.clone()
+    } else {
+        Vec::new()
+    }
+}
+
+/// How many admins are needed, and why more than the rules say.
 fn needed(evidence: &Evidence<'_>, rules: &Rules) -> (u32, Option<String>) {
     let mut needed = rules.approvals.max(1);
     let mut because = None;
@@ -331,14 +426,6 @@ fn needed(evidence: &Evidence<'_>, rules: &Rules) -> (u32, Option<String>) {
         if count > needed {
             needed = count;
             because = Some(format!("the environment {name} asks for it"));
-        }
-    }
-    for verdict in evidence.policy {
-        if let PolicyVerdict::Approvals(count) = verdict
-            && *count > needed
-        {
-            needed = *count;
-            because = Some("a policy asks for it".to_owned());
         }
     }
     let unknown_pusher = evidence.versions.is_empty()
@@ -382,7 +469,8 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
         Some(role) if role.active_developer => role,
         _ => return Some(Discount::NotAMember),
     };
-    if !role.admin {
+    let asked_for = &evidence.demands.requirements;
+    if !role.admin && !asked_for.iter().any(|requirement| role.is(&requirement.from)) {
         return Some(Discount::NotAdmin);
     }
     for version in evidence.versions.iter().filter(|version| version.changed) {
@@ -457,7 +545,8 @@ fn belongs_to(email: &str, user: UserId, username: &str) -> bool {
 mod tests {
     use super::*;
     use crate::domain::ids::{BlobId, RepositoryId, ResourceName};
-    use crate::domain::plan::{Action, PlannedChange, ResourceKind};
+    use crate::domain::plan::{Action, PlannedChange, PlannedValue, PropertyChange, ResourceKind};
+    use crate::domain::policy::Requirement;
     use crate::domain::rules::{Environment, ProviderKind, RoleHolders};
     use crate::domain::transition::signed_digest;
 
@@ -479,7 +568,7 @@ mod tests {
         rules: Option<Rules>,
         plan: Plan,
         transitions: Vec<Transition>,
-        policy: Vec<PolicyVerdict>,
+        demands: Demands,
         approvals: Vec<Approval>,
         roles: BTreeMap<UserId, RoleNow>,
         versions: Vec<VersionSeen>,
@@ -494,6 +583,7 @@ mod tests {
                 username: username.into(),
                 active_developer: true,
                 admin,
+                also: BTreeSet::new(),
             };
             let holders = RoleHolders {
                 users: [(ADMIN, "Ada".to_owned()), (OTHER_ADMIN, "Grace".to_owned())].into(),
@@ -514,7 +604,7 @@ mod tests {
                     from: None,
                     to: Some(BlobId::new("b".repeat(40)).unwrap()),
                 }],
-                policy: vec![],
+                demands: Demands::default(),
                 approvals: vec![approval(ADMIN, 100)],
                 roles: [
                     (AUTHOR, role("dev", false)),
@@ -537,7 +627,7 @@ mod tests {
                 plan,
                 digest: &signed_digest(&self.transitions, &plan.digest(), &BTreeMap::new()),
                 rules: self.rules.as_ref(),
-                policy: &self.policy,
+                demands: &self.demands,
                 approvals: &self.approvals,
                 roles: &self.roles,
                 author: AUTHOR,
@@ -771,9 +861,7 @@ mod tests {
             ("no transitions", |s| s.transitions.clear()),
             ("no comment", |s| s.shown_at = None),
             ("roles unknown", |s| s.roles.clear()),
-            ("a policy denies", |s| {
-                s.policy.push(PolicyVerdict::Deny("no".into()))
-            }),
+            ("a policy denies", |s| s.demands.denials.push("no".into())),
         ];
         for (name, spoil) in cases {
             let mut story = Story::signed_off();
@@ -785,16 +873,197 @@ mod tests {
     #[test]
     fn rules_and_policies_raise_the_number() {
         let mut story = Story::signed_off();
-        story.policy.push(PolicyVerdict::Approvals(2));
+        story
+            .demands
+            .requirements
+            .push(requirement(Approvers::Role(Role::Admin), 2));
         assert!(!story.is_signed_off());
         story.approvals.push(approval(OTHER_ADMIN, 100));
         assert!(story.is_signed_off());
         story.rules.as_mut().unwrap().approvals = 3;
         assert!(!story.is_signed_off());
         story.rules.as_mut().unwrap().approvals = 0;
-        story.policy.clear();
+        story.demands = Demands::default();
         story.approvals.clear();
         assert!(!story.is_signed_off(), "rules that ask for none still need one");
+    }
+
+    fn requirement(from: Approvers, count: u32) -> Requirement {
+        Requirement {
+            from,
+            count,
+            policy: "policies/production.rego".into(),
+            reason: "production takes two".into(),
+        }
+    }
+
+    #[test]
+    fn a_policy_that_asks_for_more_is_named() {
+        let mut story = Story::signed_off();
+        let two = requirement(Approvers::Role(Role::Admin), 2);
+        story.demands.requirements.push(two);
+        let Verdict::Missing(missing) = story.decide() else {
+            panic!("signed off")
+        };
+        let words: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            [
+                "1 of 2 approvals that count (policies/production.rego says: production takes two); they can come from \
+              Ada, Grace"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_policy_may_ask_for_people_of_a_group_besides_the_admins() {
+        let leads = Approvers::Group("security/leads".into());
+        let mut story = Story::signed_off();
+        story.demands.requirements.push(requirement(leads.clone(), 1));
+        assert!(!story.is_signed_off(), "no lead approved");
+        story.approvals.push(approval(OUTSIDER, 100));
+        assert!(!story.is_signed_off(), "whoever approved is no lead");
+        story.roles.get_mut(&OUTSIDER).unwrap().also.insert(leads.clone());
+        assert!(story.is_signed_off());
+        story.approvals.remove(0);
+        assert!(!story.is_signed_off(), "a lead's approval is no admin's");
+        story.approvals = vec![approval(ADMIN, 100)];
+        story.roles.get_mut(&ADMIN).unwrap().also.insert(leads);
+        assert!(story.is_signed_off(), "who is both counts as both");
+    }
+
+    /// Nobody approved, and a policy says that nobody has to.
+    fn waived() -> Story {
+        let mut story = Story::signed_off();
+        story.approvals.clear();
+        let dev = EnvironmentName::new("dev").unwrap();
+        let rules = story.rules.as_mut().unwrap();
+        rules
+            .environments
+            .insert(dev.clone(), Environment::of(ProviderKind::Simulator));
+        rules.waivers.insert(dev.clone());
+        story.plan.changes.push(PlannedChange {
+            request: "Project/shop".parse().unwrap(),
+            environment: dev,
+            resource: ResourceName::new("storage/files").unwrap(),
+            kind: ResourceKind::Storage,
+            action: Action::Create,
+            properties: vec![],
+        });
+        story.demands.waivers.push(Waiver {
+            request: "Project/shop".parse().unwrap(),
+            policy: "policies/small.rego".into(),
+            reason: "small".into(),
+        });
+        story
+    }
+
+    fn property(path: &str, after: serde_json::Value) -> PropertyChange {
+        PropertyChange {
+            path: path.into(),
+            before: None,
+            after: Some(PlannedValue::Known(after)),
+        }
+    }
+
+    #[test]
+    fn a_waiver_signs_off_where_the_rules_permit_it_and_is_recorded() {
+        let Verdict::SignedOff(signed) = waived().decide() else {
+            panic!("{:?}", waived().decide())
+        };
+        assert!(signed.approvers().is_empty());
+        assert_eq!(signed.waived()[0].policy, "policies/small.rego");
+    }
+
+    #[test]
+    fn a_waiver_that_does_not_hold() {
+        type Case = (&'static str, fn(&mut Story));
+        let cases: [Case; 17] = [
+            ("not permitted", |s| s.rules.as_mut().unwrap().waivers.clear()),
+            ("for another request", |s| {
+                s.demands.waivers[0].request = "Project/other".parse().unwrap()
+            }),
+            ("nothing planned for it", |s| s.plan.changes.clear()),
+            ("elsewhere", |s| {
+                s.plan.changes[0].environment = EnvironmentName::new("prod").unwrap()
+            }),
+            ("a deletion of a resource", |s| {
+                s.plan.changes[0].action = Action::Delete
+            }),
+            ("a replacement", |s| s.plan.changes[0].action = Action::Replace),
+            ("the file goes", |s| s.transitions[0].to = None),
+            ("the rules change, too", |s| {
+                let rules = Transition {
+                    subject: Subject::Rules,
+                    path: "landfall.yaml".into(),
+                    ..s.transitions[0].clone()
+                };
+                s.transitions.push(rules);
+            }),
+            ("another request that no policy waives", |s| {
+                let other = Transition {
+                    subject: Subject::Request("Project/other".parse().unwrap()),
+                    ..s.transitions[0].clone()
+                };
+                s.transitions.push(other);
+            }),
+            ("a key that may log in", |s| {
+                s.plan.changes[0].kind = ResourceKind::VirtualMachine;
+                s.plan.changes[0].properties = vec![property("sshPublicKey", "ssh-ed25519 A".into())];
+            }),
+            ("a role in a cluster", |s| {
+                s.plan.changes[0].kind = ResourceKind::Cluster;
+                s.plan.changes[0].properties = vec![property("access.team:web.role", "View".into())];
+            }),
+            ("a public API server", |s| {
+                s.plan.changes[0].kind = ResourceKind::Cluster;
+                s.plan.changes[0].properties = vec![property("apiServer.access", "Public".into())];
+            }),
+            ("access that is taken away", |s| {
+                s.plan.changes[0].kind = ResourceKind::Cluster;
+                s.plan.changes[0].action = Action::Update;
+                s.plan.changes[0].properties = vec![property("access", serde_json::json!({}))];
+            }),
+            ("pushed by somebody else", |s| {
+                s.versions[0].pusher = Pusher::Known(OUTSIDER)
+            }),
+            ("pushed by nobody knows whom", |s| {
+                s.versions[0].pusher = Pusher::Unknown
+            }),
+            ("on an unaccepted base", |s| s.base_differs = true),
+            ("denied by another policy", |s| {
+                s.demands.denials.push("no".into())
+            }),
+        ];
+        for (name, spoil) in cases {
+            let mut story = waived();
+            spoil(&mut story);
+            assert!(!story.is_signed_off(), "{name}");
+        }
+        let mut story = waived();
+        story.shown_at = None;
+        assert!(!story.is_signed_off(), "nobody could see it");
+        let mut story = waived();
+        story
+            .demands
+            .requirements
+            .push(requirement(Approvers::Role(Role::Admin), 1));
+        assert!(!story.is_signed_off(), "another policy asks for an admin");
+    }
+
+    #[test]
+    fn a_waiver_holds_for_what_lets_nobody_in() {
+        let mut story = waived();
+        story.plan.changes[0].kind = ResourceKind::VirtualMachine;
+        story.plan.changes[0].properties = vec![
+            property("access", "Session".into()),
+            property("size", "Small".into()),
+        ];
+        assert!(story.is_signed_off());
+        story.plan.changes[0].kind = ResourceKind::Cluster;
+        let closed = property("apiServer.allowedCidrs", serde_json::json!([]));
+        story.plan.changes[0].properties = vec![property("apiServer.access", "Private".into()), closed];
+        assert!(story.is_signed_off());
     }
 
     #[test]

@@ -163,6 +163,22 @@ impl Store {
         Ok(accepted)
     }
 
+    /// The bytes of accepted files, in the same order.
+    ///
+    /// # Errors
+    /// Those of the database: bytes that are not there, too.
+    pub async fn contents(&self, blobs: &[BlobId]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut contents = Vec::new();
+        for blob in blobs {
+            let bytes = sqlx::query_scalar("SELECT bytes FROM blobs WHERE id = ?1")
+                .bind(blob.as_str())
+                .fetch_one(self.readers())
+                .await?;
+            contents.push(bytes);
+        }
+        Ok(contents)
+    }
+
     /// Accepts what landed: it is the desired state from here on, and work follows from it. The proof that it is
     /// signed off is asked for; the sign-off is used up.
     ///
@@ -204,6 +220,7 @@ impl Store {
                     commit: commit.clone(),
                     digest: signed_off.digest().clone(),
                     approvers: signed_off.approvers().to_vec(),
+                    waivers: signed_off.waived().to_vec(),
                     transitions: evaluation.transitions.clone(),
                 };
                 audit::append(connection, &id, &record, now).await?;

@@ -1,12 +1,13 @@
 //! What was last shown where: notes and statuses of ours on the forge.
 
 use jiff::Timestamp;
+use sqlx::SqliteConnection;
 
-use crate::domain::ids::{Digest, RepositoryId};
+use crate::domain::ids::{Digest, MergeRequestNumber, RepositoryId};
 use crate::domain::key::{Key, ReportSubject};
-use crate::domain::review::Shown;
+use crate::domain::review::{Review, Shown};
 use crate::store::keys::{self, Touch};
-use crate::store::values::{from_integer, from_micros, parse, to_integer, to_micros};
+use crate::store::values::{from_integer, from_json, from_micros, parse, to_integer, to_micros};
 use crate::store::{Lease, Store, StoreError};
 
 /// A note (or issue) of ours.
@@ -144,7 +145,11 @@ impl Store {
                 .await?
                 .rows_affected()
                     > 0;
-                if is_new && keys::is_touched_since(connection, &lease).await? {
+                // Where nobody has to approve, nobody's approval tells that it is time to look again.
+                let again = is_new
+                    && (keys::is_touched_since(connection, &lease).await?
+                        || is_waived(connection, &repository, *number).await?);
+                if again {
                     let key = Key::Review {
                         repository,
                         merge_request: *number,
@@ -212,4 +217,21 @@ fn subject_text(subject: &ReportSubject) -> String {
         ReportSubject::MergeRequest(number) => number.to_string(),
         ReportSubject::Push(commit) => format!("commit-{commit}"),
     }
+}
+
+/// Whether a policy says that somebody need not approve.
+async fn is_waived(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    number: MergeRequestNumber,
+) -> Result<bool, StoreError> {
+    let text: Option<String> =
+        sqlx::query_scalar("SELECT review FROM reviews WHERE repository = ?1 AND number = ?2")
+            .bind(repository.as_str())
+            .bind(to_integer(number.0)?)
+            .fetch_optional(connection)
+            .await?;
+    let review: Option<Review> = text.map(|text| from_json("review", &text)).transpose()?;
+    let evaluation = review.and_then(|review| review.evaluation);
+    Ok(evaluation.is_some_and(|evaluation| !evaluation.demands.waivers.is_empty()))
 }

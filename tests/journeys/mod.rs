@@ -11,6 +11,7 @@ mod life;
 mod main_job;
 mod outage;
 mod repository;
+mod policy;
 mod trouble;
 mod unsigned;
 mod ways;

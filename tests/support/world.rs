@@ -71,6 +71,10 @@ pub(crate) struct Settings {
     pub(crate) makes_repositories: bool,
     /// Which GitLab the forge behaves as.
     pub(crate) tier: Tier,
+    /// Further files that are accepted in the beginning.
+    pub(crate) files: Vec<(&'static str, String)>,
+    /// Further lines of the rules: of the environment if they are indented by four, else of the approvals.
+    pub(crate) more_rules: &'static str,
 }
 
 impl Default for Settings {
@@ -81,6 +85,8 @@ impl Default for Settings {
             team_has_group: false,
             makes_repositories: false,
             tier: Tier::Free,
+            files: Vec::new(),
+            more_rules: "",
         }
     }
 }
@@ -206,10 +212,20 @@ impl World {
         }
         let file =
             |path: &str, content: &str| json!({ "action": "create", "file_path": path, "content": content });
+        let mut actions = vec![
+            file("README.md", "# Requests\n"),
+            file("landfall.yaml", &self.rules()),
+        ];
+        actions.extend(
+            self.settings
+                .files
+                .iter()
+                .map(|(path, content)| file(path, content)),
+        );
         let commit = json!({
             "branch": "main",
             "commit_message": "The rules of this repository",
-            "actions": [file("README.md", "# Requests\n"), file("landfall.yaml", &self.rules())],
+            "actions": actions,
         });
         root.does(
             Method::POST,
@@ -226,6 +242,12 @@ impl World {
             RULES.replace("  web-team:\n", "  web-team:\n    group: web\n")
         } else {
             RULES.to_owned()
+        };
+        let more = self.settings.more_rules;
+        let rules = if more.starts_with("    ") {
+            rules.replace("teams:\n", &format!("{more}teams:\n"))
+        } else {
+            format!("{rules}{more}")
         };
         ["dana", "ada", "grace"].iter().fold(rules, |rules, name| {
             rules.replace(&format!("{{{name}}}"), &self.id_of(name).to_string())
@@ -426,12 +448,13 @@ impl World {
         let file = |name: &str| quoted(&path(name).display().to_string());
         format!(
             "[database]\nurl = {database}\n[http]\nlisten = \"{listen}\"\n[mirror]\ndirectory = {mirror}\n\
-             [simulator]\nfile = {simulator}\n[[repositories]]\nid = \"{REPOSITORY}\"\nforge = \"gitlab\"\n\
+             [simulator]\nfile = {simulator}\n[policy]\nprogram = {program}\n[[repositories]]\nid = \"{REPOSITORY}\"\nforge = \"gitlab\"\n\
              url = \"{forge}\"\nproject = {project}\ntoken = {token}\n{builder}signing_tokens = [\"{SIGNING_TOKEN}\"]\n\
              settling_seconds = 0\nforge_lag_seconds = 1\nsweep_seconds = {sweep}\nmode = {mode}\n",
             database = quoted(&format!("sqlite://{}", path(&self.database).display())),
             mirror = file("mirrors"),
             simulator = file("simulator.db"),
+            program = quoted(env!("CARGO_BIN_EXE_landfall")),
             forge = self.sandbox.url(),
             project = self.project,
             token = quoted(&self.users["landfall"].token),

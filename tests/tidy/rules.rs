@@ -7,7 +7,7 @@ use super::source::Source;
 #[rustfmt::skip]
 const ARROWS: &[(&str, &[&str])] = &[
     ("main",        &["cli"]),
-    ("cli",         &["wiring", "config", "http", "worker", "sandbox", "app", "clock", "domain"]),
+    ("cli",         &["wiring", "config", "http", "worker", "sandbox", "app", "policy", "clock", "domain"]),
     ("wiring",      &["config", "http", "worker", "sandbox", "app", "forge", "provider", "git", "policy", "catalog",
                       "store", "queue", "report", "http_client", "clock", "domain"]),
     ("http",        &["app", "forge", "clock", "domain"]),
@@ -37,6 +37,8 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("git2", &["git", "cli"]), // `validate` reads a checkout
     ("gitlab", &["forge"]),
     ("indicatif", &["cli"]),
+    ("regorus", &["policy"]),
+    ("rustix", &["policy"]),
     ("sqlx", &["store", "provider::simulator"]), // the make-believe cloud keeps a ledger of its own
 ];
 

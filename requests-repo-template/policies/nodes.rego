@@ -1,0 +1,34 @@
+# How clusters may grow, pool by pool; the sum is limited in landfall.yaml.
+package nodes
+
+# The most nodes of a pool, by size.
+most := {"Small": 10, "Medium": 5, "Large": 3}
+
+pools contains {"name": name, "size": pool.size, "max": pool.max, "capacity": pool.capacity} if {
+	some resource in input.request.after.resources
+	resource.kind == "Cluster"
+	some name, pool in resource.properties.nodePools
+}
+
+deny contains message if {
+	some pool in pools
+	pool.max > most[pool.size]
+	message := {
+		"msg": sprintf("the pool %s may grow to %d nodes, and %d of the size %s are allowed", [
+			pool.name,
+			pool.max,
+			most[pool.size],
+			pool.size,
+		]),
+		"path": sprintf("spec.nodePools.%s.max", [pool.name]),
+		"hint": "Lower `max`, or take a smaller size.",
+	}
+}
+
+# A cluster whose nodes can all be taken away at once is worth a look.
+warn contains "all nodes are spot: the cloud may take all of them away at once" if {
+	count(pools) > 0
+	every pool in pools {
+		pool.capacity == "Spot"
+	}
+}
