@@ -236,7 +236,7 @@ fn a_team_has_as_many_clusters_as_the_environment_allows() {
     assert_eq!(told(&findings), ["over-limit 1:1", "over-limit 1:1"]);
     assert_eq!(
         findings[0].message,
-        "The team `web-team` would have 2 clusters in `prod`, which allows 1 a team."
+        "The team `web-team` would have 2 clusters in `prod`, and 1 are allowed: `1 of Cluster/one` and `1 of Cluster/two`."
     );
     assert_eq!(check_together(None, &[cluster("one"), cluster("two")]), []);
 }
