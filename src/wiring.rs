@@ -26,10 +26,10 @@ use crate::forge::{Forge, Webhook};
 use crate::git::{LazyMirror, MirrorDefaults};
 use crate::http::Http;
 use crate::http_client::{self, HttpClientError, HttpClientOptions};
+use crate::policy::Policies;
 use crate::provider::repository::{
     Hosts, RepositoryHost, RepositoryPlanner, RepositoryProvider, RepositoryView, Views,
 };
-use crate::policy::Policies;
 use crate::provider::simulator::{Latency, Simulator, SimulatorError, SimulatorOptions};
 use crate::provider::{Planner, Provider};
 use crate::queue::Wake;

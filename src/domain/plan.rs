@@ -260,6 +260,7 @@ impl PlannedChange {
             ResourceKind::Database => field == "adminUsername" && !is_new,
             ResourceKind::Storage => false,
             ResourceKind::Cluster => ["access", "apiServer"].contains(&field),
+            ResourceKind::Repository => ["collaborators", "visibility"].contains(&field),
         };
         let lets_nobody_in = match &property.after {
             None => true,

@@ -156,6 +156,8 @@ pub enum InputResourceKind {
     Storage,
     /// A Kubernetes cluster.
     Cluster,
+    /// A git repository on the forge.
+    Repository,
 }
 
 impl From<ResourceKind> for InputResourceKind {
@@ -165,6 +167,7 @@ impl From<ResourceKind> for InputResourceKind {
             ResourceKind::Database => Self::Database,
             ResourceKind::Storage => Self::Storage,
             ResourceKind::Cluster => Self::Cluster,
+            ResourceKind::Repository => Self::Repository,
         }
     }
 }
