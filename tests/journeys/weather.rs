@@ -11,7 +11,7 @@ use crate::support::follow::Followers;
 use crate::support::people::{SHOP, SHOP_FILE, SHOP_IS_THERE, headline};
 use crate::support::world::{Settings, World};
 
-const CASES: u32 = 10;
+const CASES: u32 = 8;
 /// A bad case is made smaller so often: each takes seconds.
 const SHRINKS: u32 = 24;
 const LOOK_EVERY: Duration = Duration::from_millis(10);

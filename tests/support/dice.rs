@@ -8,6 +8,7 @@ pub(crate) struct Dice {
 
 impl Dice {
     /// Dice with a seed of their own, which is printed.
+    #[expect(clippy::print_stdout, reason = "whoever sees the test fail needs the seed")]
     pub(crate) fn new(test: &str) -> Self {
         let given = std::env::var("LANDFALL_TEST_SEED").ok();
         let seed = given.map_or_else(
