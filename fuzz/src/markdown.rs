@@ -18,8 +18,8 @@ use landfall::domain::run::RunState;
 use landfall::domain::signoff::{Discount, Missing};
 use landfall::domain::step::{Failure, FailureClass, StepState};
 use landfall::report::{
-    Context, DirectPush, Limits, Marker, comment as write_comment, help, issue, not_allowed, result, status,
-    suspended,
+    Context, DirectPush, Limits, Marker, comment as write_comment, help, issue, not_allowed, nothing_to,
+    result, status, suspended,
 };
 
 use reader::assert_only_ours;
@@ -77,6 +77,7 @@ pub fn comment(data: &[u8]) {
         assert_inert(&issue.body);
     }
     assert_inert(&help(Some(text), &Marker::answer(NoteId(5))));
+    assert_inert(&nothing_to(text, &Marker::answer(NoteId(5))));
     assert_inert(&not_allowed(text, &Marker::answer(NoteId(5))));
 }
 
@@ -96,6 +97,15 @@ fn held(text: &str) -> Vec<HeldBecause> {
         },
         HeldBecause::NotSignedOff {
             missing: vec![text.into()],
+        },
+        HeldBecause::PlanExceeds {
+            what: vec![text.into()],
+        },
+        HeldBecause::Clashes {
+            paths: vec![text.into()],
+        },
+        HeldBecause::Cancelled {
+            by: format!("{text} {text}"),
         },
     ]
 }
@@ -128,6 +138,7 @@ fn standings(text: &str) -> Vec<Standing> {
         Standing::Provisioning,
         Standing::Done,
         Standing::Failed,
+        Standing::Cancelled,
     ]
 }
 
@@ -184,9 +195,9 @@ fn report(text: &str, standing: Standing) -> Report {
         request: orders.clone(),
         environment: development.clone(),
         state: RunState::Failed,
-        retained: vec![],
-        gone: vec![],
         steps: states.map(step).into(),
+        retained: vec![resource.clone()],
+        gone: vec![resource.clone()],
         seconds: Some(31),
     };
     let place = Place {
