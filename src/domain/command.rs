@@ -1,5 +1,6 @@
 //! Commands that people write into notes, one a line, such as `/landfall retry`.
 
+use super::secret::redacted;
 use super::signoff::SHORTEST_DIGEST;
 
 /// What someone asks of Landfall in a note.
@@ -53,7 +54,8 @@ pub fn parse(note: &str) -> Vec<Command> {
             ["cancel"] => Command::Cancel,
             ["help"] | [] => Command::Help,
             ["approve", digest] if is_digest(digest) => Command::Approve(digest.to_ascii_lowercase()),
-            other => Command::Unknown(other.join(" ").chars().take(60).collect()),
+            // What they wrote is repeated to them, for everybody to read.
+            other => Command::Unknown(redacted(&other.join(" ")).chars().take(60).collect()),
         });
     }
     commands

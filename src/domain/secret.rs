@@ -48,8 +48,35 @@ pub fn find_secrets(line: &str) -> impl Iterator<Item = (usize, &'static str)> {
     private_key(line)
         .into_iter()
         .chain(password_in_url(line))
+        .chain(authorization(line))
         .chain(assignment(line))
         .chain(tokens)
+}
+
+/// A text from outside (a cloud's reason, a forge's answer, somebody's comment) without what looks like a secret: what
+/// is stored, logged or shown of it can be read by people whom it was not meant for.
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    const HIDDEN: &str = "[secret]";
+    let mut clean = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut rest = line;
+        while let Some((at, what)) = find_secrets(rest).min_by_key(|(at, _)| *at) {
+            let (before, found) = rest.split_at(at);
+            clean.push_str(before);
+            clean.push_str(HIDDEN);
+            if what == PRIVATE_KEY {
+                // It goes on over the lines that follow.
+                return clean;
+            }
+            let ends =
+                |c: char| c.is_whitespace() || matches!(c, '"' | '\'') || (what == URL_PASSWORD && c == '@');
+            let end = found.char_indices().skip(1).find(|(_, c)| ends(*c));
+            rest = end.and_then(|(end, _)| found.get(end..)).unwrap_or_default();
+        }
+        clean.push_str(rest);
+    }
+    clean
 }
 
 /// A key or word from a file, fit for a message: cut, and without what looks like a secret.
@@ -71,6 +98,9 @@ pub fn shown(text: &str) -> String {
         None => text.chars().map(clean).collect(),
     }
 }
+
+const PRIVATE_KEY: &str = "a private key";
+const URL_PASSWORD: &str = "a password in a URL";
 
 /// Token prefixes with the least number of characters that follow.
 const PREFIXES: &[(&str, usize, &str)] = &[
@@ -153,20 +183,40 @@ fn private_key(line: &str) -> Option<(usize, &'static str)> {
     let at = line.find("-----BEGIN ")?;
     line.get(at..)?
         .contains("PRIVATE KEY")
-        .then_some((at, "a private key"))
+        .then_some((at, PRIVATE_KEY))
+}
+
+/// What stands in an `Authorization` header: its scheme, and the credentials behind it.
+fn authorization(line: &str) -> Option<(usize, &'static str)> {
+    const SCHEMES: [&str; 2] = ["bearer ", "basic "];
+    let lower = line.to_ascii_lowercase();
+    SCHEMES.iter().find_map(|scheme| {
+        let at = lower.find(scheme)? + scheme.len();
+        let value = line.get(at..)?.split_whitespace().next()?;
+        let value = value.trim_end_matches(['"', '\'', ',', ';', '.']);
+        let is_placeholder = value.starts_with(['$', '<', '{', '*']);
+        (!is_placeholder && value.len() >= 16 && is_varied(value)).then_some((at, "credentials"))
+    })
 }
 
 fn password_in_url(line: &str) -> Option<(usize, &'static str)> {
-    let at = line.find("://")? + 3;
-    let authority = line.get(at..)?.split(['/', ' ', '"', '\'', '?', '#']).next()?;
-    let (user, _) = authority.rsplit_once('@')?;
-    let (_, password) = user.split_once(':')?;
-    let is_placeholder = password.is_empty() || password.starts_with(['$', '<', '{', '*']);
-    (!is_placeholder).then_some((at, "a password in a URL"))
+    line.match_indices("://").find_map(|(before, separator)| {
+        let at = before + separator.len();
+        let authority = line.get(at..)?.split(['/', ' ', '"', '\'', '?', '#']).next()?;
+        let (user, _) = authority.rsplit_once('@')?;
+        let (_, password) = user.split_once(':')?;
+        let is_placeholder = password.is_empty() || password.starts_with(['$', '<', '{', '*']);
+        (!is_placeholder).then_some((at, URL_PASSWORD))
+    })
 }
 
 fn assignment(line: &str) -> Option<(usize, &'static str)> {
-    let middle = line.find([':', '='])?;
+    let mut middles = line.match_indices([':', '=']);
+    middles.find_map(|(middle, _)| assigned(line, middle))
+}
+
+/// A secret that is assigned by the `:` or `=` at that place.
+fn assigned(line: &str, middle: usize) -> Option<(usize, &'static str)> {
     let (before, after) = (line.get(..middle)?, line.get(middle + 1..)?);
     let name: String = before
         .trim_end_matches([' ', '"', '\''])
@@ -286,6 +336,61 @@ mod tests {
         ];
         for line in cases {
             assert_eq!(find_secrets(line).next(), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn words_from_outside_lose_their_secrets_and_keep_the_rest() {
+        let token = joined(&["glpat", "-abcdefghij0123456789"]);
+        let cases = [
+            (
+                "quota exceeded: 20 of 20 databases".into(),
+                "quota exceeded: 20 of 20 databases",
+            ),
+            (
+                format!("no access with {token}, said GitLab"),
+                "no access with [secret] said GitLab",
+            ),
+            (
+                format!("{token} and {token}\nagain {token}"),
+                "[secret] and [secret]\nagain [secret]",
+            ),
+            (
+                joined(&["cannot reach postgres://app:", "hunter22@db/x at all"]),
+                "cannot reach postgres://[secret]@db/x at all",
+            ),
+            (
+                joined(&["Authorization: Bearer ", "abcdefghij0123456789, denied"]),
+                "Authorization: Bearer [secret] denied",
+            ),
+            (joined(&["Basic ", "b2F1dGgyOmNhbmFyeQ=="]), "Basic [secret]"),
+            (
+                joined(&[
+                    "it said: password=",
+                    "h4nter2-Zq and left https://a/ for b://c:",
+                    "d3e4@f",
+                ]),
+                "it said: password=[secret] and left https://a/ for b://[secret]@f",
+            ),
+            (
+                joined(&["key: -----BEGIN RSA PRIVATE", " KEY-----\nMIIE\nAAAA"]),
+                "key: [secret]",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(redacted(&text), expected, "{text}");
+        }
+        assert_eq!(
+            find_secrets("a basic understanding of bearer tokens").next(),
+            None
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_looks_like_a_secret_is_left(text in "[a-zA-Z0-9:/@=\"' \n.-]{0,60}") {
+            let clean = redacted(&format!("token={text} glpat-abcdefghij0123456789 {text}"));
+            proptest::prop_assert!(!clean.contains("abcdefghij0123456789"), "{}", clean);
         }
     }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::secret::redacted;
+
 /// Whose fault a failure is: decides on retry, and on the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -55,12 +57,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of that class.
+    /// A failure of that class. What looks like a secret in its reason is taken out: it is stored and shown.
     #[must_use]
     pub fn new(class: FailureClass, reason: impl Into<String>) -> Self {
         Self {
             class,
-            reason: reason.into(),
+            reason: redacted(&reason.into()),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::clock::Clock;
-use crate::domain::secret::Secret;
+use crate::domain::secret::{Secret, redacted};
 use crate::forge::ForgeError;
 use crate::http_client;
 
@@ -197,7 +197,9 @@ impl Client {
                 http_client::BodyError::Broken { reason } => CallError::Unreachable(reason),
             })?;
         if !status.is_success() {
-            let reason = cut(&message(&body).replace(self.token.reveal(), "[secret]"));
+            let reason = cut(&redacted(
+                &message(&body).replace(self.token.reveal(), "[secret]"),
+            ));
             return Err(CallError::Status { status, reason });
         }
         let mut answer = Response::new(body);
