@@ -107,10 +107,11 @@ impl Landfall {
         let mut hosts: BTreeMap<RepositoryId, Arc<dyn RepositoryHost>> = BTreeMap::new();
         let mut views: BTreeMap<RepositoryId, Arc<dyn RepositoryView>> = BTreeMap::new();
         for settings in &config.repositories {
+            // Before its address is written anywhere: one with a password in it is refused here.
+            let (repository, webhook) = repository(settings, config, &clock)?;
             store
                 .register(&settings.id, settings.url.as_str(), settings.project)
                 .await?;
-            let (repository, webhook) = repository(settings, config, &clock)?;
             repositories.insert(settings.id.clone(), Arc::new(repository));
             webhooks.insert(settings.id.clone(), webhook);
             if let Some(host) = repository_host(settings, &clock)? {
@@ -175,19 +176,17 @@ impl Landfall {
     /// Receives webhooks and works, until `shutdown`. What a process that was killed was about is taken over.
     ///
     /// # Errors
-    /// The store's: it could not go to work, or the first sweeps could not be asked for.
+    /// The store's: it could not go to work, or what there is to do at the start could not be asked for.
     pub async fn run(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), WiringError> {
-        let sweeps: Vec<Touch> = self
-            .webhooks
-            .keys()
-            .map(|repository| {
-                Touch::fact(Key::Sweep {
-                    repository: repository.clone(),
-                })
+        let sweeps = self.webhooks.keys().map(|repository| {
+            Touch::fact(Key::Sweep {
+                repository: repository.clone(),
             })
-            .collect();
+        });
+        let upkeep = [Touch::fact(Key::Seal)];
+        let touches: Vec<Touch> = sweeps.chain(upkeep).collect();
         let _at_work = self.app.store().go_to_work().await?;
-        self.app.store().touch(&sweeps).await?;
+        self.app.store().touch(&touches).await?;
         let wake = self.wake.clone();
         let http = Http::new(
             self.app.clone(),
@@ -246,8 +245,8 @@ impl Reconcile for Handler {
                     until: Some(until),
                 },
                 (Remedy::Persist, _) => ReconcileError::Unavailable { reason, until: None },
-                // Everything else heals by the sweep, so the sweep never dies.
-                (Remedy::Retry, _) if matches!(lease.key, Key::Sweep { .. }) => {
+                // Everything else heals by the sweep, so the sweep never dies; nor does what nobody else looks after.
+                (Remedy::Retry, _) if matches!(lease.key, Key::Sweep { .. } | Key::Seal) => {
                     ReconcileError::Unavailable { reason, until: None }
                 }
                 (Remedy::Retry, _) => ReconcileError::Fault { reason },

@@ -4,6 +4,7 @@
 mod crash;
 mod edge;
 mod fuzz;
+mod audit;
 mod gitlab;
 mod journeys;
 mod mirror;

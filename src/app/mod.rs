@@ -21,6 +21,7 @@ use crate::provider::{Planner, Provider};
 use crate::store::{Lease, Store, StoreError};
 
 pub mod adopt;
+pub mod audit;
 mod evaluate;
 mod evidence;
 pub mod intake;
@@ -312,6 +313,7 @@ impl App {
                     .await
             }
             Key::Sweep { repository } => self.sweep.reconcile(lease, self.repository(repository)?).await,
+            Key::Seal => audit::seal(&self.store, lease, self.clock.now()).await,
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn obey(
         if commands.is_empty() {
             continue;
         }
-        let (mut approves, mut answer) = (None, None);
+        let (mut approves, mut retries, mut answer) = (None, false, None);
         let member = repository.forge.member(note.author.id).await?;
         let may_ask = member.is_some_and(|m| m.active && m.level >= AccessLevel::Developer);
         for command in commands {
@@ -48,10 +48,10 @@ pub(super) async fn obey(
                 }
                 Command::Plan => plan = true,
                 Command::Retry if store.can_retry(&repository.id, number).await? => {
-                    (retry, cancelled_by) = (true, None);
+                    (retry, retries, cancelled_by) = (true, true, None);
                 }
                 Command::Cancel if store.can_cancel(&repository.id, number).await? => {
-                    (retry, cancelled_by) = (false, Some(note.author.username.clone()));
+                    (retry, retries, cancelled_by) = (false, false, Some(note.author.username.clone()));
                 }
                 Command::Retry => answer = Some(nothing_to("retry")),
                 Command::Cancel => answer = Some(nothing_to("cancel")),
@@ -67,6 +67,7 @@ pub(super) async fn obey(
             user,
             at,
             approves,
+            retries,
             answer,
         });
     }

@@ -193,8 +193,10 @@ impl Reporter {
         if known.as_ref().is_some_and(|note| note.number.is_some()) {
             return Ok(None);
         }
+        // What this tells of was recorded before, so that its digest covers it, unless the sealer is far behind.
+        let audit = self.store.seal_audit(page.lease).await?.head;
         let body = page.words(report, |context| {
-            text::result(report, &runs, page.limits, &marker, context)
+            text::result(report, &runs, audit.as_ref(), page.limits, &marker, context)
         });
         Ok(match self.write(page, &marker, &body, known, None).await? {
             Written::Later(at) => Some(at),

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod adopt;
+pub mod audit;
 mod base;
 pub mod demo;
 mod disk;
@@ -37,6 +38,8 @@ enum Command {
     Sandbox(sandbox::SandboxArguments),
     /// Accept a commit's files as they are, without provisioning anything: for a new repository, or rewritten history.
     Adopt(adopt::AdoptArguments),
+    /// Check or print the log of all decisions.
+    Audit(audit::AuditArguments),
     /// Check a requests repository as the server does.
     Validate(validate::ValidateArguments),
     /// Run the tests of the policies of a requests repository.
@@ -107,6 +110,13 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::Serve(arguments) => in_runtime(serve::run(arguments, &mut out, &mut err)),
         Command::Sandbox(arguments) => in_runtime(sandbox::run(arguments, &mut out)),
         Command::Adopt(arguments) => in_runtime(adopt::run(arguments, &mut out, &mut err)),
+        // Locked once: a million lines are printed one by one.
+        Command::Audit(arguments) => {
+            let mut out = std::io::BufWriter::new(out.lock());
+            let exit = in_runtime(audit::run(arguments, &mut out, &mut err))?;
+            out.flush()?;
+            Ok(exit)
+        }
     }
 }
 

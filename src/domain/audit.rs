@@ -1,4 +1,6 @@
-//! What is written down of each decision, in the transaction that makes it.
+//! What is written down of each decision, in the transaction that makes it. `chain` seals it.
+
+pub mod chain;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,13 @@ pub enum Record {
         /// Their name on the forge.
         by: String,
     },
+    /// A repository's name was tied to a project, for good.
+    Registered {
+        /// The forge's address.
+        forge: String,
+        /// The project's number there.
+        project: u64,
+    },
     /// Somebody signed off by command. Whether it counts is judged with all other evidence.
     Commanded {
         /// On which merge request.
@@ -47,10 +56,25 @@ pub enum Record {
         /// The digest that they named.
         digest: String,
     },
+    /// Somebody asked for another run of what failed.
+    RetryAsked {
+        /// On which merge request.
+        merge_request: MergeRequestNumber,
+        /// In which note.
+        note: NoteId,
+        /// Who.
+        user: UserId,
+    },
     /// What landed was signed off, and is the desired state from here on.
     Accepted {
-        /// The merge request that it serves.
+        /// The merge request that it serves: its sign-off is used up.
         merge_request: MergeRequestNumber,
+        /// Who opened it; nothing in records from before this was written down.
+        #[serde(default)]
+        author: Option<UserId>,
+        /// Whether it had been held, and was released by a sign-off that came later.
+        #[serde(default)]
+        released: bool,
         /// The commit of the target branch.
         commit: CommitId,
         /// What was signed.

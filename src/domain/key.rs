@@ -54,6 +54,8 @@ pub enum Key {
         /// Which one.
         repository: RepositoryId,
     },
+    /// The audit log: records that are not sealed yet.
+    Seal,
 }
 
 /// What a report is about.
@@ -110,10 +112,11 @@ impl Key {
             Self::Poll { .. } => "poll",
             Self::Report { .. } => "report",
             Self::Sweep { .. } => "sweep",
+            Self::Seal => "seal",
         }
     }
 
-    /// The repository that it belongs to, where the key says so: a run's key does not.
+    /// The repository that it belongs to, where the key says so: a run's key does not, and some belong to none.
     #[must_use]
     pub fn repository(&self) -> Option<&RepositoryId> {
         match self {
@@ -123,7 +126,7 @@ impl Key {
             | Self::Poll { repository, .. }
             | Self::Report { repository, .. }
             | Self::Sweep { repository } => Some(repository),
-            Self::Run(_) => None,
+            Self::Run(_) | Self::Seal => None,
         }
     }
 }
@@ -139,6 +142,7 @@ impl fmt::Display for Key {
             Self::Landing { repository } | Self::Sweep { repository } => write!(f, "{kind}/{repository}"),
             Self::Request { repository, request } => write!(f, "{kind}/{repository}/{request}"),
             Self::Run(run) => write!(f, "{kind}/{run}"),
+            Self::Seal => f.write_str(kind),
             Self::Poll {
                 repository,
                 environment,
@@ -199,6 +203,7 @@ impl FromStr for Key {
             ["sweep", repository] => Self::Sweep {
                 repository: repository.parse()?,
             },
+            ["seal"] => Self::Seal,
             _ => return Err(invalid()),
         };
         // `+5`, `05` or an upper-case run id would be a second name for the same thing.
@@ -238,6 +243,7 @@ mod tests {
     #[case("report/platform/7")]
     #[case("report/platform/commit-0123456789012345678901234567890123456789")]
     #[case("sweep/platform")]
+    #[case("seal")]
     fn a_key_is_read_as_it_was_written(#[case] text: &str) {
         let key: Key = text.parse().unwrap();
         assert_eq!(key.to_string(), text);
@@ -256,6 +262,7 @@ mod tests {
     #[case("run/0198C5A0-0000-7000-8000-000000000001")]
     #[case("report/platform/commit-abc")]
     #[case("teleport/platform")]
+    #[case("seal/platform")]
     fn what_is_not_a_key_is_refused(#[case] text: &str) {
         assert!(text.parse::<Key>().is_err());
     }

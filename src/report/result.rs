@@ -1,6 +1,6 @@
 //! The end of some runs, as a new note: an edit notifies nobody.
 
-use crate::domain::ids::{ResourceName, RunId};
+use crate::domain::ids::{Digest, ResourceName, RunId};
 use crate::domain::plan::Action;
 use crate::domain::report::{Report, ReportedRun, ReportedStep};
 use crate::domain::run::RunState;
@@ -13,18 +13,20 @@ use super::words::{failed, past, simulated};
 use super::{Context, Limits, Marker};
 
 /// The note that tells the author how these runs ended: what was made and how to reach it, or what failed and what
-/// exists nevertheless. Runs that the report does not know are not told of.
+/// exists nevertheless. Runs that the report does not know are not told of. `audit` is the newest digest of the audit
+/// log: who keeps the note can tell whether what had been recorded by then was changed since.
 #[must_use]
 pub fn result(
     report: &Report,
     runs: &[RunId],
+    audit: Option<&Digest>,
     limits: Limits,
     marker: &Marker,
     context: &Context<'_>,
 ) -> String {
     let told: Vec<&ReportedRun> = report.runs.iter().filter(|run| runs.contains(&run.id)).collect();
     fitting(limits.note, |detail| {
-        at_detail(report, &told, detail, marker, context)
+        at_detail(report, &told, detail, marker, context).markup(&audited(audit))
     })
 }
 
@@ -152,6 +154,13 @@ fn stays(told: &[&ReportedRun], detail: Detail) -> Markup {
     }
 }
 
+fn audited(head: Option<&Digest>) -> Markup {
+    match head {
+        Some(head) => Markup::new().ours("\nAudit: ").code(head.as_str(), 64).ours("\n"),
+        None => Markup::new(),
+    }
+}
+
 fn simulated_word(report: &Report) -> Markup {
     Markup::new().ours(match (report.is_simulated(), report.has_repository()) {
         (false, _) => "",
@@ -236,7 +245,15 @@ mod tests {
 
     fn told(report: &Report) -> String {
         let runs: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
-        result(report, &runs, GITLAB, &Marker::result(&runs), &context())
+        let head = Digest::of(b"the newest record");
+        result(
+            report,
+            &runs,
+            Some(&head),
+            GITLAB,
+            &Marker::result(&runs),
+            &context(),
+        )
     }
 
     #[test]
@@ -294,7 +311,14 @@ mod tests {
 
     #[test]
     fn no_run_is_no_success() {
-        let note = result(&samples::done(), &[], GITLAB, &Marker::result(&[]), &context());
+        let note = result(
+            &samples::done(),
+            &[],
+            None,
+            GITLAB,
+            &Marker::result(&[]),
+            &context(),
+        );
         assert!(!note.contains('✅'), "{note}");
     }
 
@@ -318,7 +342,7 @@ mod tests {
             note: 65_536,
             ..GITLAB
         };
-        let note = result(&report, &runs, limits, &Marker::result(&runs), &context());
+        let note = result(&report, &runs, None, limits, &Marker::result(&runs), &context());
         assert!(note.chars().count() <= 65_536);
         assert!(note.contains("quota exceeded") && note.contains("Not shown"));
     }

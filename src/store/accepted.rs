@@ -204,6 +204,18 @@ impl Store {
                     contents,
                 } = acceptance;
                 let number = review.facts.number;
+                // Before anything is accepted: it was judged under the rules that stand there now.
+                let record = Record::Accepted {
+                    merge_request: number,
+                    author: Some(review.facts.author.id),
+                    released: matches!(review.landed, Some(review::Landed::Held { .. })),
+                    commit: commit.clone(),
+                    digest: signed_off.digest().clone(),
+                    approvers: signed_off.approvers().to_vec(),
+                    waivers: signed_off.waived().to_vec(),
+                    transitions: evaluation.transitions.clone(),
+                };
+                audit::append(connection, &id, &record, now).await?;
                 let sign_off = put_sign_off(connection, &id, &review, &commit, &signed_off, now).await?;
                 for (blob, bytes) in &contents {
                     put_blob(connection, blob, bytes).await?;
@@ -215,15 +227,6 @@ impl Store {
                 for goal in evaluation.goals() {
                     requests::put(connection, &id, &goal, &plan, &signed_off, number, now).await?;
                 }
-                let record = Record::Accepted {
-                    merge_request: number,
-                    commit: commit.clone(),
-                    digest: signed_off.digest().clone(),
-                    approvers: signed_off.approvers().to_vec(),
-                    waivers: signed_off.waived().to_vec(),
-                    transitions: evaluation.transitions.clone(),
-                };
-                audit::append(connection, &id, &record, now).await?;
                 if let Some(examined) = &examined {
                     repositories::examine(connection, &id, examined, review.facts.merged_at).await?;
                 }
@@ -340,6 +343,12 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 let Adoption { commit, files, by } = adoption;
+                let record = Record::Adopted {
+                    commit: commit.clone(),
+                    by,
+                    files: files.len(),
+                };
+                audit::append(connection, &id, &record, now).await?;
                 sqlx::query("DELETE FROM accepted WHERE repository = ?1")
                     .bind(id.as_str())
                     .execute(&mut *connection)
@@ -392,12 +401,6 @@ impl Store {
                 for run in runs {
                     keys::touch(connection, &Touch::fact(Key::Run(parse("run id", &run)?)), now).await?;
                 }
-                let record = Record::Adopted {
-                    commit,
-                    by,
-                    files: files.len(),
-                };
-                audit::append(connection, &id, &record, now).await?;
                 keys::touch(
                     connection,
                     &Touch::fact(Key::Landing {

@@ -23,6 +23,8 @@ pub struct ObeyedNote {
     pub at: Timestamp,
     /// The digest that it approves, if it does.
     pub approves: Option<String>,
+    /// Whether it asks for another run of what failed.
+    pub retries: bool,
     /// What to say to its author.
     pub answer: Option<CommandAnswer>,
 }
@@ -154,6 +156,10 @@ impl Store {
                     .await?;
                     if let Some(digest) = note.approves {
                         let record = Record::Commanded { merge_request: number, note: note.note, user: note.user, digest };
+                        audit::append(connection, &repository, &record, now).await?;
+                    }
+                    if note.retries {
+                        let record = Record::RetryAsked { merge_request: number, note: note.note, user: note.user };
                         audit::append(connection, &repository, &record, now).await?;
                     }
                 }

@@ -51,6 +51,15 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no audit log in the database.
+    #[error(
+        "the database {} holds no audit log of this version's form: if it is Landfall's, start Landfall on it once",
+        path.display()
+    )]
+    NoLog {
+        /// The file.
+        path: PathBuf,
+    },
     /// The tables could not be brought to the form that this version needs.
     #[error(
         "cannot bring the database {} to this version's form; if a newer Landfall has used it, run that version",

@@ -17,6 +17,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "update and delete",
         include_str!("../../migrations/sqlite/0004_update_and_delete.sql"),
     ),
+    (
+        5,
+        "audit chain",
+        include_str!("../../migrations/sqlite/0005_audit_chain.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

@@ -31,6 +31,7 @@ mod values;
 mod writer;
 
 pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Holding};
+pub use audit::{AuditLog, AuditRecord, Sealed};
 pub use commands::{ObeyedNote, ReadNotes};
 pub use deliveries::{DeliveryRecord, Recorded};
 pub use error::StoreError;

@@ -9,7 +9,7 @@ use crate::domain::key::{Key, ReportSubject};
 use crate::domain::review::{Landed, Review};
 use crate::store::accepted::{News, touch_open_reviews};
 use crate::store::keys::{self, Touch};
-use crate::store::values::{from_micros, parse, to_integer, to_micros};
+use crate::store::values::{from_integer, from_micros, parse, to_integer, to_micros};
 use crate::store::{Lease, Store, StoreError, audit, reviews};
 
 /// How far a repository's history was looked at.
@@ -71,14 +71,21 @@ impl Store {
         project: u64,
     ) -> Result<(), StoreError> {
         let (id, forge, project) = (repository.clone(), forge.to_owned(), to_integer(project)?);
+        let now = self.now();
         self.write(move |connection| {
             Box::pin(async move {
-                sqlx::query("INSERT INTO repositories (id, forge, project) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
-                    .bind(id.as_str())
-                    .bind(&forge)
-                    .bind(project)
-                    .execute(&mut *connection)
-                    .await?;
+                let tied = sqlx::query(
+                    "INSERT INTO repositories (id, forge, project) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                )
+                .bind(id.as_str())
+                .bind(&forge)
+                .bind(project)
+                .execute(&mut *connection)
+                .await?;
+                if tied.rows_affected() == 1 {
+                    let project = from_integer(project)?;
+                    audit::append(connection, &id, &Record::Registered { forge, project }, now).await?;
+                }
                 let found: i64 = sqlx::query_scalar("SELECT project FROM repositories WHERE id = ?1")
                     .bind(id.as_str())
                     .fetch_one(connection)

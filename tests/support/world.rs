@@ -31,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 /// The repository's id in the configuration.
 const REPOSITORY: &str = "requests";
-const SIGNING_TOKEN: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+/// What the forge signs its webhooks with.
+pub(crate) const SIGNING_TOKEN: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 /// The key in it.
 const SIGNING_KEY: [u8; 32] = *b"01234567890123456789012345678901";
 
@@ -287,6 +288,11 @@ impl World {
         MergeRequest { world: self, number }
     }
 
+    /// Somebody's access token.
+    pub(crate) fn token_of(&self, name: &str) -> &str {
+        &self.users[name].token
+    }
+
     /// The forge's number for somebody.
     pub(crate) fn id_of(&self, name: &str) -> u64 {
         self.users[name].id
@@ -441,7 +447,7 @@ impl World {
         self.database = "another.db".into();
     }
 
-    /// The configuration of a Landfall that listens there.
+    /// The configuration of its Landfall; it ends with the table of the repository.
     pub(crate) fn configuration(&self, listen: &str) -> String {
         let quoted = |text: &str| Value::String(text.to_owned()).to_string();
         let path = |name: &str| -> PathBuf { self.directory.path().join(name) };
@@ -548,8 +554,10 @@ impl World {
             let store = self.landfall().app().store();
             let pending = store.pending_keys(100).await.unwrap();
             let soon = self.clock.now().checked_add(Duration::from_secs(600)).unwrap();
+            // Nobody but an auditor waits for the sealer.
             let busy = pending
                 .iter()
+                .filter(|key| key.key != Key::Seal)
                 .any(|key| key.leased_by.is_some() || key.ready < soon);
             (!busy).then_some(())
         })
@@ -561,7 +569,9 @@ impl World {
         self.until("everything but the sweeps to settle", async || {
             self.sandbox.delivered().await;
             let pending = self.landfall().app().store().pending_keys(100).await.unwrap();
-            let busy = pending.iter().any(|key| !matches!(key.key, Key::Sweep { .. }));
+            let busy = pending
+                .iter()
+                .any(|key| !matches!(key.key, Key::Sweep { .. } | Key::Seal));
             (!busy).then_some(())
         })
         .await;
@@ -651,8 +661,8 @@ impl World {
             for key in store.pending_keys(100).await.unwrap() {
                 told.push(format!("pending: {key:?}"));
             }
-            for (number, at, record) in store.audit(&repository(), 0, 1_000).await.unwrap() {
-                told.push(format!("audit {number} {at} {record:?}"));
+            for one in store.audit(&repository(), 0, 1_000).await.unwrap() {
+                told.push(format!("audit {} {} {:?}", one.sequence, one.at, one.record));
             }
         }
         for delivery in self.sandbox.deliveries() {
