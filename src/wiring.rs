@@ -33,7 +33,7 @@ use crate::provider::repository::{
 use crate::provider::simulator::{Latency, Simulator, SimulatorError, SimulatorOptions};
 use crate::provider::{Planner, Provider};
 use crate::queue::Wake;
-use crate::store::{Lease, Store, StoreError, StoreOptions, Touch};
+use crate::store::{Keep, Lease, Store, StoreError, StoreOptions, Touch};
 use crate::worker::{Reconcile, ReconcileError, Worker, WorkerOptions};
 
 pub use crate::store::Mark;
@@ -136,6 +136,10 @@ impl Landfall {
             store: store.clone(),
             clock: clock.clone(),
             ids,
+            keep: Keep {
+                deliveries: days(config.store.keep_deliveries_days),
+                step_logs: days(config.store.keep_step_logs_days),
+            },
             repositories,
             planners,
             providers,
@@ -183,7 +187,7 @@ impl Landfall {
                 repository: repository.clone(),
             })
         });
-        let upkeep = [Touch::fact(Key::Seal)];
+        let upkeep = [Touch::fact(Key::Seal), Touch::fact(Key::Prune)];
         let touches: Vec<Touch> = sweeps.chain(upkeep).collect();
         let _at_work = self.app.store().go_to_work().await?;
         self.app.store().touch(&touches).await?;
@@ -218,6 +222,10 @@ pub fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| "landfall".into())
 }
 
+fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 24 * 60 * 60)
+}
+
 /// Listens on an address.
 ///
 /// # Errors
@@ -246,7 +254,7 @@ impl Reconcile for Handler {
                 },
                 (Remedy::Persist, _) => ReconcileError::Unavailable { reason, until: None },
                 // Everything else heals by the sweep, so the sweep never dies; nor does what nobody else looks after.
-                (Remedy::Retry, _) if matches!(lease.key, Key::Sweep { .. } | Key::Seal) => {
+                (Remedy::Retry, _) if matches!(lease.key, Key::Sweep { .. } | Key::Seal | Key::Prune) => {
                     ReconcileError::Unavailable { reason, until: None }
                 }
                 (Remedy::Retry, _) => ReconcileError::Fault { reason },

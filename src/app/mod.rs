@@ -18,7 +18,7 @@ use crate::forge::{Forge, ForgeError};
 use crate::git::{GitError, LazyMirror, Mirror};
 use crate::policy::{Policies, PolicyError};
 use crate::provider::{Planner, Provider};
-use crate::store::{Lease, Store, StoreError};
+use crate::store::{Keep, Lease, Store, StoreError};
 
 pub mod adopt;
 pub mod audit;
@@ -30,6 +30,7 @@ mod notes;
 mod plans;
 mod policies;
 mod poll;
+mod prune;
 mod rebased;
 mod release;
 mod report;
@@ -195,6 +196,7 @@ impl AppError {
 pub struct App {
     store: Store,
     clock: Arc<dyn Clock>,
+    keep: Keep,
     repositories: Repositories,
     review: review::Reviewer,
     landing: landing::Lander,
@@ -213,6 +215,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Ids.
     pub ids: Arc<dyn crate::clock::Ids>,
+    /// How long history is kept.
+    pub keep: Keep,
     /// The repositories.
     pub repositories: Repositories,
     /// The planners: all that a review gets to see of a cloud.
@@ -231,6 +235,7 @@ impl App {
             store,
             clock,
             ids,
+            keep,
             repositories,
             planners,
             providers,
@@ -246,6 +251,7 @@ impl App {
             sweep: sweep::Sweeper::new(store.clone(), clock.clone()),
             store,
             clock,
+            keep,
             repositories,
         }
     }
@@ -314,6 +320,7 @@ impl App {
             }
             Key::Sweep { repository } => self.sweep.reconcile(lease, self.repository(repository)?).await,
             Key::Seal => audit::seal(&self.store, lease, self.clock.now()).await,
+            Key::Prune => prune::prune(&self.store, lease, self.keep, self.clock.now()).await,
         }
     }
 }

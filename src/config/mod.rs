@@ -21,6 +21,10 @@ pub const DEFAULTS: &str = include_str!("defaults.toml");
 /// The file that is read where no other is named.
 pub const DEFAULT_FILE: &str = "landfall.toml";
 
+/// GitLab lists a webhook's calls for two days, and sends them again for who asks there; GitHub does for three. The rest
+/// is for forges and proxies with queues of their own.
+const LEAST_DELIVERIES_DAYS: u32 = 7;
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -43,6 +47,15 @@ pub enum ConfigError {
         /// What is wrong; never the secret.
         problem: String,
     },
+    /// Deliveries would be forgotten while a forge may still send them again.
+    #[error(
+        "configuration: store.keep_deliveries_days is {days}: a forge may send a webhook again for days, so keep \
+         deliveries for at least {LEAST_DELIVERIES_DAYS}"
+    )]
+    DeliveriesTooShort {
+        /// How many days were asked for.
+        days: u32,
+    },
     /// Two repositories have one id.
     #[error("configuration: [[repositories]] has the id {0} twice: give each its own")]
     DuplicateRepository(RepositoryId),
@@ -61,6 +74,8 @@ pub enum ConfigError {
 pub struct Config {
     /// `[database]`
     pub database: Database,
+    /// `[store]`
+    pub store: StoreSettings,
     /// `[http]`
     pub http: Http,
     /// `[mirror]`
@@ -83,6 +98,16 @@ pub struct Config {
 pub struct Database {
     /// Where everything is remembered.
     pub url: String,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// How long webhook calls are remembered, in days.
+    pub keep_deliveries_days: u32,
+    /// How long the steps' logs of runs that are over are kept, in days.
+    pub keep_step_logs_days: u32,
 }
 
 /// `[http]`
@@ -195,6 +220,7 @@ pub struct Repository {
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     database: Database,
+    store: StoreSettings,
     http: RawHttp,
     mirror: MirrorSettings,
     simulator: SimulatorSettings,
@@ -323,6 +349,10 @@ impl Config {
         let raw: RawConfig = figment
             .extract()
             .map_err(|error| ConfigError::Invalid(Box::new(error)))?;
+        let days = raw.store.keep_deliveries_days;
+        if days < LEAST_DELIVERIES_DAYS {
+            return Err(ConfigError::DeliveriesTooShort { days });
+        }
         let mut repositories: Vec<Repository> = Vec::with_capacity(raw.repositories.len());
         for repository in raw.repositories {
             let repository = repository.validate()?;
@@ -339,6 +369,7 @@ impl Config {
         }
         Ok(Self {
             database: raw.database,
+            store: raw.store,
             http: raw.http.validate()?,
             mirror: raw.mirror,
             simulator: raw.simulator,
@@ -511,6 +542,7 @@ mod tests {
                 "requests and other share a webhook secret",
             ),
             ("[http]\nproxies = [\"proxy.example.com\"]".into(), "http.proxies"),
+            ("[store]\nkeep_deliveries_days = 6".into(), "at least 7"),
             ("[htpp]\nlisten = \"127.0.0.1:1\"".into(), "htpp"),
             (
                 REPOSITORY.replace("gitlab\"\n        url", "gitlap\"\n        url"),

@@ -56,6 +56,8 @@ pub enum Key {
     },
     /// The audit log: records that are not sealed yet.
     Seal,
+    /// The history: what is older than it has to be kept.
+    Prune,
 }
 
 /// What a report is about.
@@ -113,6 +115,7 @@ impl Key {
             Self::Report { .. } => "report",
             Self::Sweep { .. } => "sweep",
             Self::Seal => "seal",
+            Self::Prune => "prune",
         }
     }
 
@@ -126,7 +129,7 @@ impl Key {
             | Self::Poll { repository, .. }
             | Self::Report { repository, .. }
             | Self::Sweep { repository } => Some(repository),
-            Self::Run(_) | Self::Seal => None,
+            Self::Run(_) | Self::Seal | Self::Prune => None,
         }
     }
 }
@@ -142,7 +145,7 @@ impl fmt::Display for Key {
             Self::Landing { repository } | Self::Sweep { repository } => write!(f, "{kind}/{repository}"),
             Self::Request { repository, request } => write!(f, "{kind}/{repository}/{request}"),
             Self::Run(run) => write!(f, "{kind}/{run}"),
-            Self::Seal => f.write_str(kind),
+            Self::Seal | Self::Prune => f.write_str(kind),
             Self::Poll {
                 repository,
                 environment,
@@ -204,6 +207,7 @@ impl FromStr for Key {
                 repository: repository.parse()?,
             },
             ["seal"] => Self::Seal,
+            ["prune"] => Self::Prune,
             _ => return Err(invalid()),
         };
         // `+5`, `05` or an upper-case run id would be a second name for the same thing.
@@ -244,6 +248,7 @@ mod tests {
     #[case("report/platform/commit-0123456789012345678901234567890123456789")]
     #[case("sweep/platform")]
     #[case("seal")]
+    #[case("prune")]
     fn a_key_is_read_as_it_was_written(#[case] text: &str) {
         let key: Key = text.parse().unwrap();
         assert_eq!(key.to_string(), text);
@@ -263,6 +268,7 @@ mod tests {
     #[case("report/platform/commit-abc")]
     #[case("teleport/platform")]
     #[case("seal/platform")]
+    #[case("prune/")]
     fn what_is_not_a_key_is_refused(#[case] text: &str) {
         assert!(text.parse::<Key>().is_err());
     }

@@ -171,7 +171,7 @@ pub(in crate::store) async fn touch(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let lane = match (touch.cause, &touch.key) {
-        (Cause::Sweep, _) | (_, Key::Sweep { .. }) => SWEEPS,
+        (Cause::Sweep, _) | (_, Key::Sweep { .. } | Key::Prune) => SWEEPS,
         (Cause::Fact, _) => FRESH,
     };
     let unknown = || {

@@ -22,6 +22,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "audit chain",
         include_str!("../../migrations/sqlite/0005_audit_chain.sql"),
     ),
+    (
+        6,
+        "history",
+        include_str!("../../migrations/sqlite/0006_history.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

@@ -571,7 +571,7 @@ impl World {
             let pending = self.landfall().app().store().pending_keys(100).await.unwrap();
             let busy = pending
                 .iter()
-                .any(|key| !matches!(key.key, Key::Sweep { .. } | Key::Seal));
+                .any(|key| !matches!(key.key, Key::Sweep { .. } | Key::Seal | Key::Prune));
             (!busy).then_some(())
         })
         .await;

@@ -95,7 +95,7 @@ fn after(held: &Held, lease: &Lease, finished: Finished, now: Timestamp) -> Resu
         ..
     } = *held;
     // What asks to be looked at again has work of its own, whoever touched it first.
-    let own_lane = if matches!(lease.key, Key::Sweep { .. }) {
+    let own_lane = if matches!(lease.key, Key::Sweep { .. } | Key::Prune) {
         SWEEPS
     } else {
         FRESH
