@@ -110,7 +110,7 @@ impl Landfall {
             // Before its address is written anywhere: one with a password in it is refused here.
             let (repository, webhook) = repository(settings, config, &clock)?;
             store
-                .register(&settings.id, settings.url.as_str(), settings.project)
+                .register(&settings.id, settings.url.0.as_str(), settings.project)
                 .await?;
             repositories.insert(settings.id.clone(), Arc::new(repository));
             webhooks.insert(settings.id.clone(), webhook);
@@ -273,7 +273,7 @@ fn wrong(settings: &config::Repository, problem: String) -> WiringError {
 fn http_client_of(settings: &config::Repository) -> Result<reqwest::Client, WiringError> {
     let options = HttpClientOptions {
         ca_file: settings.ca_file.clone(),
-        proxy: settings.proxy.clone(),
+        proxy: settings.proxy.as_ref().map(|proxy| proxy.0.clone()),
     };
     http_client::build(&options).map_err(|error: HttpClientError| wrong(settings, error.to_string()))
 }
@@ -307,7 +307,7 @@ fn repository(
     let (forge, webhook): (Arc<dyn Forge>, Arc<dyn Webhook>) = match settings.forge {
         ForgeKind::GitLab => {
             let gitlab = GitLab::new(GitLabOptions {
-                base_url: settings.url.clone(),
+                base_url: settings.url.0.clone(),
                 project: settings.project,
                 token: settings.token.clone(),
                 client: client.clone(),
@@ -339,7 +339,7 @@ fn repository(
         target_branch: settings.target_branch.clone(),
         mode: settings.mode,
         forge,
-        forge_url: settings.url.clone(),
+        forge_url: settings.url.0.clone(),
         mirror,
         own_user: tokio::sync::OnceCell::new(),
         settling: SignedDuration::try_from(settings.settling).unwrap_or(SignedDuration::MAX),

@@ -173,6 +173,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// An address. A password may stand in it, so only its origin is shown, and one that is no address is not repeated.
+#[derive(Clone)]
+pub struct Address(pub Url);
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.origin().ascii_serialization())
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Secret::deserialize(deserializer)?;
+        let address = Url::parse(text.reveal());
+        address.map(Self).map_err(|error| {
+            serde::de::Error::custom(format!("not an address such as https://host: {error}"))
+        })
+    }
+}
+
 /// The forges there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -189,7 +209,7 @@ pub struct Repository {
     /// Which forge.
     pub forge: ForgeKind,
     /// Where the forge is.
-    pub url: Url,
+    pub url: Address,
     /// The project's number there.
     pub project: u64,
     /// The access token.
@@ -213,7 +233,7 @@ pub struct Repository {
     /// Certificates to trust besides the machine's own.
     pub ca_file: Option<PathBuf>,
     /// The proxy for everything that goes to this forge.
-    pub proxy: Option<Url>,
+    pub proxy: Option<Address>,
 }
 
 #[derive(Deserialize)]
@@ -244,7 +264,7 @@ struct RawHttp {
 struct RawRepository {
     id: RepositoryId,
     forge: ForgeKind,
-    url: Url,
+    url: Address,
     project: u64,
     token: RawSecret,
     provisioning_token: Option<RawSecret>,
@@ -263,7 +283,7 @@ struct RawRepository {
     #[serde(default = "five_minutes")]
     sweep_seconds: u32,
     ca_file: Option<PathBuf>,
-    proxy: Option<Url>,
+    proxy: Option<Address>,
 }
 
 fn main_branch() -> String {
@@ -472,6 +492,7 @@ mod tests {
         project = 42
         token = "glpat-not-a-real-one"
         secret_tokens = ["first", "second"]
+        proxy = "http://me:glpat-nor-this@proxy.example.com:3128"
     "#;
 
     #[test]
@@ -543,6 +564,10 @@ mod tests {
             ),
             ("[http]\nproxies = [\"proxy.example.com\"]".into(), "http.proxies"),
             ("[store]\nkeep_deliveries_days = 6".into(), "at least 7"),
+            (
+                REPOSITORY.replace("proxy.example.com:3128", ":3128"),
+                "not an address",
+            ),
             ("[htpp]\nlisten = \"127.0.0.1:1\"".into(), "htpp"),
             (
                 REPOSITORY.replace("gitlab\"\n        url", "gitlap\"\n        url"),
