@@ -12,6 +12,7 @@ mod main_job;
 mod outage;
 mod policy;
 mod repository;
+mod secrets;
 mod trouble;
 mod unsigned;
 mod ways;
