@@ -290,7 +290,7 @@ fn repository_host(
     match settings.forge {
         ForgeKind::GitLab => {
             let client = http_client_of(settings)?;
-            let projects = GitLabProjects::new(&settings.url, token.clone(), client, clock.clone())
+            let projects = GitLabProjects::new(&settings.url.0, token.clone(), client, clock.clone())
                 .map_err(|error: GitLabOptionsError| wrong(settings, error.to_string()))?;
             Ok(Some(Arc::new(repositories::OnGitLab { projects })))
         }

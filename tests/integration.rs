@@ -1,10 +1,10 @@
 //! The integration tests: one binary, a module a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helper functions of tests, too
 
+mod audit;
 mod crash;
 mod edge;
 mod fuzz;
-mod audit;
 mod gitlab;
 mod journeys;
 mod mirror;

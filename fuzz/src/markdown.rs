@@ -55,7 +55,14 @@ pub fn comment(data: &[u8]) {
             "{line:?}"
         );
         let runs: Vec<RunId> = report.runs.iter().map(|run| run.id).collect();
-        assert_inert(&result(&report, &runs, GITLAB, &Marker::result(&runs), &context));
+        assert_inert(&result(
+            &report,
+            &runs,
+            None,
+            GITLAB,
+            &Marker::result(&runs),
+            &context,
+        ));
     }
     let head = commit();
     let (paths, because) = ([text.to_owned(), text.to_owned()], held(text));

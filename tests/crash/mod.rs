@@ -162,7 +162,7 @@ impl<'w> Scene<'w> {
         let last_record = records
             .unwrap()
             .last()
-            .map_or(self.last_record.get(), |last| last.0);
+            .map_or(self.last_record.get(), |last| last.sequence);
         self.last_record.set(last_record);
         let since = (self.world.sandbox.access_log_len(), last_record);
         let (mut calls, mut last_sign) = (0, clock.now());

@@ -152,6 +152,8 @@ fn forge_stumbles(world: &World, path: &str) {
         world.sandbox.order_request_fault(RequestFault {
             method: Some(Method::GET),
             path_contains: path.into(),
+            by: None,
+            after: 0,
             times: 1,
             action: RequestAction::Status(status),
         });
