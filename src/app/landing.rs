@@ -9,9 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
 use crate::domain::key::Outcome;
-use crate::domain::landing::{
-    Accepted, Group, HeldBecause, Landed, Merged, changed_paths, group, landed, matches,
-};
+use crate::domain::landing::{Group, HeldBecause, Landed, Merged, changed_paths, group, landed, matches};
 use crate::domain::merge_request::{MergeRequest, MergeRequestState};
 use crate::domain::review::{self, Evaluation, Review};
 use crate::domain::signoff::{SignedOff, Verdict};
@@ -24,6 +22,7 @@ use crate::store::{Acceptance, AcceptedFiles, Examined, Holding, Lease, Reposito
 use super::evaluate::evaluate;
 use super::release::release;
 use super::review::trees;
+use super::settle::{brings_nothing_more, settle};
 use super::{AppError, Repository, evidence, policies, rebased};
 
 /// How far back the forge is asked for merges that its own clock may have put before the last landing.
@@ -184,52 +183,7 @@ impl Lander {
             self.clock.now(),
         )
         .await?;
-        let mirror = repository.mirror().await?;
-        let (held, adrift) = (
-            self.store.held_reviews(&repository.id).await?,
-            self.store.adrift_reviews(&repository.id).await?,
-        );
-        if held.is_empty() && adrift.is_empty() {
-            return Ok(());
-        }
-        let accepted = self.store.accepted(&repository.id).await?.blobs();
-        for review in held {
-            // Another merge request brought the same, and was signed off.
-            if let Some(review::Landed::Held {
-                commit,
-                because: HeldBecause::NotSignedOff { .. },
-            }) = review.landed.clone()
-                && brings_nothing_more(&review, &accepted)
-            {
-                let landed = review::Landed::Nothing { commit };
-                self.store
-                    .record_landed(lease, &repository.id, review, landed, self.clock.now())
-                    .await?;
-            }
-        }
-        for review in adrift {
-            let facts = &review.facts;
-            let ends = [&facts.merge_commit, &facts.squash_commit, &facts.head];
-            let Some(commit) = ends.into_iter().flatten().next().cloned() else {
-                continue;
-            };
-            // Not there yet, or not in the mirror: it may come still.
-            if !mirror.is_ancestor(&commit, head).await.unwrap_or(false) {
-                continue;
-            }
-            let landed = if brings_nothing_more(&review, &accepted) {
-                review::Landed::Nothing { commit }
-            } else {
-                review::Landed::Held {
-                    commit,
-                    because: HeldBecause::NotRecognised,
-                }
-            };
-            self.store
-                .record_landed(lease, &repository.id, review, landed, self.clock.now())
-                .await?;
-        }
-        Ok(())
+        settle(&self.store, lease, repository, head, self.clock.now()).await
     }
 
     /// Says which merged merge request brought each commit, as far as the forge knows.
@@ -586,14 +540,6 @@ impl Lander {
             )
             .await?)
     }
-}
-
-/// Whether everything that a merge request asks for is accepted already.
-fn brings_nothing_more(review: &Review, accepted: &Accepted) -> bool {
-    review.evaluation.as_ref().is_some_and(|evaluation| {
-        let asked = &evaluation.transitions;
-        asked.iter().all(|t| accepted.get(&t.path) == t.to.as_ref())
-    })
 }
 
 fn promise(facts: &MergeRequest) -> Merged {

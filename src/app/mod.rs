@@ -37,6 +37,7 @@ mod report;
 mod request;
 mod review;
 mod run;
+mod settle;
 mod sweep;
 
 /// A requests repository: its forge, its mirror, and what the configuration says of it.
