@@ -233,5 +233,6 @@ fn report(text: &str, standing: Standing) -> Report {
         base_differs: true,
         paused: [development].into(),
         runs: vec![run],
+        given_up: vec![text.into()],
     }
 }

@@ -114,6 +114,7 @@ impl Reporter {
         let rules = accepted.rules.map(|(_, rules)| rules).unwrap_or_default();
         let is_paused = |name: &&EnvironmentName| rules.environments.get(*name).is_some_and(|e| e.paused);
         report.paused = report.providers.keys().filter(is_paused).cloned().collect();
+        report.given_up = self.store.given_up(&repository.id, number).await?;
         let page = Page {
             lease,
             repository,

@@ -101,10 +101,21 @@ impl RunMaker {
             goals,
             &desired.pending,
         )
-        .await?;
+        .await;
         let plan = match planned {
-            plans::Planned::Ready(plan) => plan,
-            plans::Planned::Pending { tokens, poll_at } => {
+            Ok(plans::Planned::Ready(plan)) => plan,
+            Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
+                let because = HeldBecause::PlanRefused {
+                    reason: failure.reason,
+                };
+                let (generation, now) = (desired.generation, self.clock.now());
+                self.store
+                    .hold_request(lease, &repository.id, key, generation, because, now)
+                    .await?;
+                return Ok(Outcome::Done);
+            }
+            Err(error) => return Err(error),
+            Ok(plans::Planned::Pending { tokens, poll_at }) => {
                 self.store
                     .plan_pending(lease, &repository.id, key, desired.generation, tokens)
                     .await?;

@@ -12,7 +12,6 @@ use crate::domain::ids::{CommitId, MergeRequestNumber, RequestKey};
 use crate::domain::key::Outcome;
 use crate::domain::merge_request::{MergeRequest, MergeRequestState};
 use crate::domain::review::{Evaluation, Planning, Review};
-use crate::domain::step::FailureClass;
 use crate::forge::{AccessLevel, ForgeError};
 use crate::policy::Policies;
 use crate::store::{AcceptedFiles, Lease, Store};
@@ -284,9 +283,7 @@ impl Reviewer {
                 evaluation.planning = Planning::Pending { tokens, poll_at };
                 Ok(Some(poll_at))
             }
-            Err(AppError::Provider { failure, .. })
-                if matches!(failure.class, FailureClass::Refused | FailureClass::User) =>
-            {
+            Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
                 evaluation.planning = Planning::Blocked {
                     reason: failure.to_string(),
                 };

@@ -192,10 +192,14 @@ impl Runner {
             goals,
             &work.desired.pending,
         )
-        .await?;
+        .await;
         let plan = match planned {
-            plans::Planned::Ready(plan) => plan,
-            plans::Planned::Pending { tokens, poll_at } => {
+            Ok(plans::Planned::Ready(plan)) => plan,
+            Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
+                return Ok(Again::Fail(failure));
+            }
+            Err(error) => return Err(error),
+            Ok(plans::Planned::Pending { tokens, poll_at }) => {
                 let generation = run.generation;
                 self.store
                     .plan_pending(lease, &run.repository, &run.request, generation, tokens)

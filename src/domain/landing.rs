@@ -113,6 +113,11 @@ pub enum HeldBecause {
         /// What it does besides.
         what: Vec<String>,
     },
+    /// It cannot be planned any more: what was fine when it was signed is refused now.
+    PlanRefused {
+        /// The provider's words.
+        reason: String,
+    },
     /// Several accepted files have the request's key.
     Clashes {
         /// The files.
@@ -177,6 +182,12 @@ impl fmt::Display for HeldBecause {
                     f,
                     "another change was accepted since it was signed off: {}",
                     paths.join(", ")
+                )
+            }
+            Self::PlanRefused { reason } => {
+                write!(
+                    f,
+                    "it cannot be planned any more: {reason}; `/landfall retry` tries again"
                 )
             }
             Self::Clashes { paths } => {

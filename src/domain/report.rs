@@ -282,6 +282,9 @@ pub struct Report {
     pub paused: BTreeSet<EnvironmentName>,
     /// What follows from its landing.
     pub runs: Vec<ReportedRun>,
+    /// Why Landfall gave up on something about it, if it did.
+    #[serde(default)]
+    pub given_up: Vec<String>,
 }
 
 impl Report {
@@ -324,6 +327,7 @@ impl Report {
             base_differs: evaluation.is_some_and(|e| e.base_differs),
             paused: BTreeSet::new(),
             runs: aftermath.runs,
+            given_up: vec![],
         })
     }
 

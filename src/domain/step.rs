@@ -32,6 +32,12 @@ impl FailureClass {
         matches!(self, Self::Throttled | Self::Transient | Self::Conflict)
     }
 
+    /// Whether it is an answer that a person has to act on, and no fault of the call.
+    #[must_use]
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Refused | Self::User)
+    }
+
     /// Who can do something about it, for a person to read.
     #[must_use]
     pub fn words(self) -> &'static str {

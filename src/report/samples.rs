@@ -102,6 +102,7 @@ fn with(standing: Standing) -> Report {
         base_differs: false,
         paused: std::collections::BTreeSet::new(),
         runs: vec![],
+        given_up: vec![],
     }
 }
 
@@ -437,6 +438,13 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
             with_deletion(Standing::Waiting(vec![approvals(0, 1, false)])),
         ),
         ("done_with_a_deletion", deleted()),
+        (
+            "given_up",
+            Report {
+                given_up: vec!["the database failed: disk is full".into()],
+                ..with(Standing::Planning { trouble: None })
+            },
+        ),
         ("cancelled", cancelled()),
         (
             "superseded",
@@ -479,6 +487,7 @@ pub(super) fn poison(report: &mut Report, text: &str) {
     for change in &mut report.changes {
         change.path = evil();
     }
+    report.given_up.iter_mut().for_each(|reason| *reason = evil());
     for finding in &mut report.findings {
         finding.place.path = evil();
         finding.message = evil();

@@ -50,6 +50,9 @@ pub(super) fn sign(standing: &Standing) -> &'static str {
 /// What is to be done next, where it stands.
 pub(super) fn next(report: &Report, admins: &[String]) -> Next {
     let errors = errors(report);
+    if !report.given_up.is_empty() {
+        return given_up(report);
+    }
     match &report.standing {
         Standing::Nothing if !report.changes.is_empty() => Next::only(Markup::new().ours(
             "Nothing to do: what this merge request brings is accepted already, and nothing was provisioned for it.",
@@ -136,6 +139,28 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
         Standing::Closed => Next::only(Markup::new().ours(
             "It was closed without a merge: nothing was provisioned. Reopen it to go on.",
         )),
+    }
+}
+
+/// Nothing more happens by itself: somebody has to see to it, and say so.
+fn given_up(report: &Report) -> Next {
+    let command = match &report.standing {
+        Standing::Provisioning | Standing::Failed | Standing::Held(_) | Standing::Cancelled => {
+            "`/landfall retry`"
+        }
+        _ => "`/landfall plan`",
+    };
+    Next {
+        sentence: Markup::new()
+            .ours("Landfall has tried several times, and gave up: whoever runs it has to see to what is said below; then a comment ")
+            .ours(command)
+            .ours(" makes it try again."),
+        points: report
+            .given_up
+            .iter()
+            .take(LISTED)
+            .map(|reason| Markup::new().ours("What happened: ").prose(reason, REASON))
+            .collect(),
     }
 }
 
@@ -284,6 +309,9 @@ fn few(because: &HeldBecause) -> HeldBecause {
         HeldBecause::NotAdopted => HeldBecause::NotAdopted,
         HeldBecause::Refused => HeldBecause::Refused,
         HeldBecause::Observed => HeldBecause::Observed,
+        HeldBecause::PlanRefused { reason } => HeldBecause::PlanRefused {
+            reason: reason.clone(),
+        },
         HeldBecause::Cancelled { by } => HeldBecause::Cancelled { by: by.clone() },
         HeldBecause::Clashes { paths } => HeldBecause::Clashes {
             paths: shorten(paths),

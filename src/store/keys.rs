@@ -11,7 +11,7 @@ use crate::store::values::{from_micros, later, read_count, to_integer, to_micros
 use crate::store::{Store, StoreError};
 
 mod at_work;
-mod give_back;
+pub(in crate::store) mod give_back;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

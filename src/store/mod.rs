@@ -20,6 +20,7 @@ mod audit;
 mod commands;
 mod deliveries;
 mod error;
+mod given_up;
 mod history;
 mod keys;
 mod migrations;

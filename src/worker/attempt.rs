@@ -33,7 +33,11 @@ impl Worker {
                 return;
             };
             say(&finished);
-            if let Err(error) = self.store.finish(&lease, finished).await {
+            let given_back = match finished {
+                Finished::Dead { reason } => self.store.give_up(&lease, reason).await,
+                finished => self.store.finish(&lease, finished).await,
+            };
+            if let Err(error) = given_back {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "cannot give the key back; its lease will run out");
             }

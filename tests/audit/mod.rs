@@ -109,6 +109,7 @@ fn landfall(folder: &Path, arguments: &[&str]) -> Output {
         .args(arguments)
         .current_dir(folder)
         .env("LANDFALL_DATABASE__URL", url(folder))
+        .env_remove("LANDFALL_TEST_PYTHON")
         .output()
         .unwrap()
 }

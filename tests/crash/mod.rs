@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use landfall::domain::ids::RepositoryId;
+use landfall::domain::key::Key;
 use landfall::provider::simulator::Happening;
 use landfall::store::{Mark, Store, StoreOptions};
 
@@ -319,7 +320,8 @@ async fn a_hundred_kills_lose_nothing_and_double_nothing() {
     world
         .until("everything but the sweeps to settle", async || {
             let pending = scene.store.pending_keys(100).await.unwrap();
-            pending.iter().all(|key| key.key.kind() == "sweep").then_some(())
+            let comes_and_goes = |key: &Key| matches!(key, Key::Sweep { .. } | Key::Seal | Key::Prune);
+            pending.iter().all(|key| comes_and_goes(&key.key)).then_some(())
         })
         .await;
 

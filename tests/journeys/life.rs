@@ -601,3 +601,32 @@ async fn what_waits_for_a_paused_environment_can_be_cancelled_and_is_superseded(
     change.shows(DONE, &["Nothing to do"]).await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_planned_any_more_is_held_and_says_why() {
+    let world = World::start().await;
+    let shop = world.dana().asks_for_a_shop().await;
+    shop.shows(WAITING, &["press **Approve**"]).await;
+    world.ada().approves(&shop).await;
+    shop.shows(READY, &["merge it now"]).await;
+    let right = Effect::Fail(Failure::new(FailureClass::Refused, "the planning role is gone"));
+    world
+        .cloud()
+        .order(Trouble::new(Call::Plan, 1, right))
+        .await
+        .unwrap();
+    world.ada().merges(&shop).await;
+    shop.shows(
+        HELD,
+        &[
+            "it cannot be planned any more: the planning role is gone",
+            "/landfall retry",
+        ],
+    )
+    .await;
+    world.settles().await;
+    assert!(world.ledger().await.is_empty());
+    world.dana().comments(&shop, "/landfall retry").await;
+    shop.shows(DONE, &["Nothing to do"]).await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+}

@@ -367,12 +367,13 @@ async fn rows(database: &Path) -> String {
     .unwrap();
     let mut all = Vec::new();
     for (table, column) in columns {
-        let statement = format!("SELECT CAST(\"{column}\" AS TEXT) FROM \"{table}\"");
-        let values: Vec<Option<String>> = sqlx::query_scalar(AssertSqlSafe(statement))
+        let statement = format!("SELECT CAST(\"{column}\" AS BLOB) FROM \"{table}\"");
+        let values: Vec<Option<Vec<u8>>> = sqlx::query_scalar(AssertSqlSafe(statement))
             .fetch_all(&mut connection)
             .await
             .unwrap();
-        all.extend(values.into_iter().flatten());
+        let values = values.into_iter().flatten();
+        all.extend(values.map(|value| String::from_utf8_lossy(&value).into_owned()));
     }
     all.join("\n")
 }

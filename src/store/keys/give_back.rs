@@ -19,7 +19,7 @@ struct Held {
 }
 
 /// Gives a key back as [`after`] says.
-pub(super) async fn give_back(
+pub(in crate::store) async fn give_back(
     connection: &mut SqliteConnection,
     lease: &Lease,
     finished: Finished,

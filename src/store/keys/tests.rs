@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::{Clock as _, ManualClock};
-use crate::domain::ids::TeamName;
-use crate::store::{Mark, StoreOptions};
+use crate::domain::ids::{MergeRequestNumber, TeamName};
+use crate::store::{Mark, StoreOptions, reviews};
 
 const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,6 +73,23 @@ impl World {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_merge_request_is_told_what_was_given_up_until_somebody_asks_again() {
+    let world = World::new().await;
+    let (repository, number) = ("platform".parse().unwrap(), MergeRequestNumber(7));
+    world.fact("review/platform/7").await;
+    let lease = world.claim().await.unwrap();
+    world.store.give_up(&lease, "spent".into()).await.unwrap();
+    let given_up = async || world.store.given_up(&repository, number).await.unwrap();
+    assert_eq!(given_up().await, ["spent"]);
+    assert_eq!(
+        world.claim_all().await,
+        [reviews::report_key(&repository, number).to_string()]
+    );
+    world.fact("review/platform/7").await;
+    assert!(given_up().await.is_empty());
 }
 
 pub(super) fn key(text: &str) -> Key {
