@@ -250,6 +250,8 @@ async fn one_poisonous_key_stops_no_other_and_dies() {
         (dead[0].reason.as_str(), dead[0].attempts),
         ("a fault of Landfall's: poison", 3)
     );
+    // Its merge request is to say so.
+    assert_eq!(world.sees().await, began("report/platform/666", 1));
 
     world.touch("review/platform/7").await;
     assert_eq!(world.sees().await, began("review/platform/7", 1));
