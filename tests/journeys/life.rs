@@ -533,6 +533,7 @@ async fn what_is_cancelled_stops_and_says_what_exists_and_a_retry_goes_on() {
         Trouble::new(Call::Work, 1, Effect::NeverFinishes).about("database/orders".parse().unwrap());
     world.cloud().order(endless).await.unwrap();
     let shop = world.dana().asks_for_a_shop().await;
+    shop.shows(WAITING, &["press **Approve**"]).await;
     world.dana().comments(&shop, "/landfall cancel").await;
     shop.answers(1, &["There is nothing to cancel"]).await;
     lands(&shop, &world).await;

@@ -115,6 +115,7 @@ fn landfall(world: &World, name: &str, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_landfall"))
         .args(arguments)
         .current_dir(world.directory.path())
+        .env_remove("LANDFALL_TEST_PYTHON")
         .stdout(file("out"))
         .stderr(file("err"))
         .spawn()
