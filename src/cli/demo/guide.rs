@@ -44,7 +44,7 @@ pub(super) async fn show(scene: &Scene, teller: &mut Teller<'_>) -> anyhow::Resu
     teller.line("")?;
     teller.line("2. Open that address in a browser: Landfall comments the plan there within seconds. Pages do not reload by themselves.")?;
     teller.line("3. Be ada: Sign in there with her token, read the plan, press Approve. Once the comment says \"Ready to merge\", press Merge.")?;
-    teller.line("4. The same page shows the progress and then, in a new comment, the result: names, addresses, and where each secret is kept, for a Cluster its kubeconfig.")?;
+    teller.line("4. The same page shows the progress and then, in a new comment, the result: names, addresses, and where each secret is kept.")?;
     teller.line("")?;
     teller.line("Ctrl-C stops all of it.")?;
     Ok(())
