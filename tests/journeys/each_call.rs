@@ -21,9 +21,14 @@ const RESOURCES: [&str; 3] = ["database/orders", "storage/pictures", "virtual-ma
 
 /// Somebody asks for a project of that name, and people do what the comments say until it is there.
 async fn journey<'w>(world: &'w World, name: &str) -> MergeRequest<'w> {
-    let path = format!("requests/web-team/{name}.yaml");
     let content = SHOP.replace("name: shop", &format!("name: {name}"));
-    let merge_request = world.dana().opens(name, &[(&path, Some(&content))]).await;
+    lived(world, name, name, Some(&content)).await
+}
+
+/// Somebody pushes a file, or takes it away, and people do what the comments say until that is done.
+async fn lived<'w>(world: &'w World, branch: &str, name: &str, content: Option<&str>) -> MergeRequest<'w> {
+    let path = format!("requests/web-team/{name}.yaml");
+    let merge_request = world.dana().opens(branch, &[(&path, content)]).await;
     let mut followers = Followers::default();
     let looks = async {
         while !followers.look(world, &merge_request).await {
@@ -162,11 +167,107 @@ async fn each_call_of_the_forge_may_fail(#[case] action: RequestAction, #[case] 
     assert!(missed.is_empty(), "never failed: {missed:?}");
 }
 
+/// What happened to a project in the cloud, sorted.
+async fn happened(world: &World, name: &str) -> Vec<String> {
+    let ledger = world.ledger().await;
+    let of_it = format!(" of Project/{name}");
+    ledger
+        .iter()
+        .filter_map(|line| line.strip_suffix(&of_it))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Each thing is made once, goes once, and the database's last snapshot is taken once.
+const CAME_AND_WENT: [&str; 7] = [
+    "created database/orders",
+    "created storage/pictures",
+    "created virtual-machine/web",
+    "deleted database/orders",
+    "deleted storage/pictures",
+    "deleted virtual-machine/web",
+    "snapshotted database/orders",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_call_of_the_cloud_may_fail_while_a_project_goes() {
+    let failure = Failure::new(FailureClass::Transient, "not now");
+    let world = World::start().await;
+    let mut number = 0;
+    for call in [Call::Plan, Call::Destroy, Call::Poll, Call::Work] {
+        for effect in [Effect::Fail(failure.clone()), Effect::FailAfter(failure.clone())] {
+            number += 1;
+            let name = format!("shop-{number}");
+            journey(&world, &name).await;
+            let trouble = Trouble::new(call, 1, effect.clone());
+            let trouble = if call == Call::Plan {
+                trouble
+            } else {
+                trouble.about("database/orders".parse().unwrap())
+            };
+            world.cloud().order(trouble).await.unwrap();
+            lived(&world, &format!("no-{name}"), &name, None).await;
+            assert_eq!(
+                happened(&world, &name).await,
+                CAME_AND_WENT,
+                "{call:?} {effect:?}"
+            );
+            assert!(
+                world.cloud().troubles().await.unwrap().is_empty(),
+                "it never happened: {call:?}"
+            );
+        }
+    }
+    assert!(
+        world.dead_keys().await.is_empty(),
+        "{:?}",
+        world.dead_keys().await
+    );
+    assert!(world.cloud().resources().await.unwrap().is_empty(), "an orphan");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelling_may_fail_and_is_done_all_the_same() {
+    let failure = Failure::new(FailureClass::Transient, "not now");
+    let world = World::start().await;
+    for (number, effect) in [Effect::Fail(failure.clone()), Effect::FailAfter(failure)]
+        .into_iter()
+        .enumerate()
+    {
+        let database = || "database/orders".parse().unwrap();
+        let endless = Trouble::new(Call::Work, 1, Effect::NeverFinishes).about(database());
+        world.cloud().order(endless).await.unwrap();
+        world
+            .cloud()
+            .order(Trouble::new(Call::Cancel, 1, effect).about(database()))
+            .await
+            .unwrap();
+        let name = format!("shop-{number}");
+        let content = SHOP.replace("name: shop", &format!("name: {name}"));
+        let path = format!("requests/web-team/{name}.yaml");
+        let shop = world.dana().opens(&name, &[(&path, Some(&content))]).await;
+        shop.shows("✋ Waiting for a sign-off", &["press **Approve**"])
+            .await;
+        world.ada().approves(&shop).await;
+        shop.shows("✅ Ready to merge", &["merge it now"]).await;
+        world.ada().merges(&shop).await;
+        shop.shows("🚧 Provisioning", &["2 of 3 steps are done"]).await;
+        world.dana().comments(&shop, "/landfall cancel").await;
+        shop.shows("⏹️ Cancelled", &["`/landfall retry` goes on"]).await;
+        assert_eq!(happened(&world, &name).await, CAME_AND_WENT[1..3]);
+        world.dana().comments(&shop, "/landfall retry").await;
+        shop.shows("✅ Done", &["Nothing to do"]).await;
+        assert_eq!(happened(&world, &name).await, CAME_AND_WENT[..3]);
+        assert!(world.cloud().troubles().await.unwrap().is_empty());
+    }
+}
+
 /// Which calls of the cloud a journey makes; a new one has to be told of here.
 fn is_made(call: Call) -> bool {
     match call {
         Call::Plan | Call::Start | Call::Poll | Call::Work => true,
-        // Nothing is only looked at; nothing pending is given up, nothing is destroyed, nothing is cancelled.
+        // Nothing is only looked at and nothing pending is given up; what is destroyed and what is cancelled have stories
+        // of their own.
         Call::Observe | Call::Discard | Call::Destroy | Call::Cancel => false,
     }
 }
