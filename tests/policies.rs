@@ -311,9 +311,9 @@ fn a_test_that_fails_is_told_with_its_place_and_what_no_test_evaluates() {
             "pass policies/size_test.rego:5: size_test.test_large",
             "FAIL policies/size_test.rego:9: size_test.test_small",
             "FAIL policies/size_test.rego:13: size_test.test_odd",
-            "     policies/size_test.rego:13:13: could not find function nosuch",
-            "not evaluated by any test: policies/size.rego: 5-6",
-            "1 policies, 1 tests passed, 2 failed, 50 % of lines evaluated",
+            "     policies/size_test.rego:13:19: could not find function nosuch",
+            "not evaluated by any test: policies/size.rego: 5",
+            "1 policies, 1 tests passed, 2 failed, 66 % of lines evaluated",
         ]
     );
     write(
