@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::domain::command::{Command, parse};
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::report::CommandAnswer;
-use crate::forge::{AccessLevel, Note};
+use crate::forge::{AccessLevel, Note, Thread};
 use crate::store::{Lease, ObeyedNote, ReadNotes, Store};
 
 use super::{AppError, Repository};
@@ -25,7 +25,7 @@ pub(super) async fn obey(
         return Ok(false);
     }
     let obeyed = store.obeyed(&repository.id, number).await?;
-    let notes = repository.forge.notes(number).await?;
+    let notes = repository.forge.notes(Thread::MergeRequest(number)).await?;
     let mut now_obeyed = Vec::new();
     let (mut plan, mut retry, mut cancelled_by) = (false, false, None);
     for note in notes

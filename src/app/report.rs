@@ -14,7 +14,7 @@ use crate::domain::landing::HeldBecause;
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::report::{Aftermath, CommandAnswer, Report, ReportedRun, Standing};
 use crate::domain::review::{Judged, Shown};
-use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note};
+use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note, Thread};
 use crate::report::{self as text, Context, Limits, Marker, StatusState};
 use crate::store::{Lease, OwnNote, Store};
 
@@ -240,7 +240,8 @@ impl Reporter {
         shows: Option<Option<Digest>>,
     ) -> Result<Written, AppError> {
         let digest = Digest::of(body.as_bytes());
-        let (forge, number, now) = (&page.repository.forge, page.facts.number, self.clock.now());
+        let (forge, now) = (&page.repository.forge, self.clock.now());
+        let on = Thread::MergeRequest(page.facts.number);
         if known.as_ref().and_then(|note| note.digest.as_ref()) == Some(&digest) {
             return Ok(Written::Now);
         }
@@ -253,7 +254,7 @@ impl Reporter {
                     .begin_note(page.lease, id, &subject, marker.as_str(), shows.clone(), now)
                     .await?;
                 let updated = match place {
-                    Place::At(found) => match forge.update_note(number, found, body).await {
+                    Place::At(found) => match forge.update_note(on, found, body).await {
                         Ok(note) => Some(note),
                         // Somebody deleted it.
                         Err(ForgeError::NotFound { .. }) => None,
@@ -263,7 +264,7 @@ impl Reporter {
                 };
                 match updated {
                     Some(note) => note,
-                    None => forge.create_note(number, body).await?,
+                    None => forge.create_note(on, body).await?,
                 }
             }
         };
@@ -315,7 +316,8 @@ impl Reporter {
 
     async fn look_up(&self, page: &Page<'_>, marker: &Marker) -> Result<Option<Note>, AppError> {
         let own = page.repository.own_user().await?;
-        let notes = page.repository.forge.notes(page.facts.number).await?;
+        let on = Thread::MergeRequest(page.facts.number);
+        let notes = page.repository.forge.notes(on).await?;
         Ok(notes
             .into_iter()
             .find(|note| note.author.id == own.id && marker.marks(&note.body)))

@@ -58,6 +58,15 @@ pub struct Member {
     pub level: AccessLevel,
 }
 
+/// What notes are written on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// A merge request.
+    MergeRequest(MergeRequestNumber),
+    /// An issue.
+    Issue(IssueNumber),
+}
+
 /// A note on a merge request or issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -310,23 +319,20 @@ pub trait Forge: Send + Sync {
     async fn member(&self, user: UserId) -> Result<Option<Member>, ForgeError>;
     /// Whether someone is an active member of a group, by the group's full path; false if there is no such group.
     async fn is_group_member(&self, group: &str, user: UserId) -> Result<bool, ForgeError>;
-    /// All notes of a merge request, oldest first.
-    async fn notes(&self, number: MergeRequestNumber) -> Result<Vec<Note>, ForgeError>;
+    /// All notes of a merge request or issue, oldest first.
+    async fn notes(&self, on: Thread) -> Result<Vec<Note>, ForgeError>;
     /// Writes a note.
-    async fn create_note(&self, number: MergeRequestNumber, body: &str) -> Result<Note, ForgeError>;
+    async fn create_note(&self, on: Thread, body: &str) -> Result<Note, ForgeError>;
     /// Changes a note of ours.
-    async fn update_note(
-        &self,
-        number: MergeRequestNumber,
-        note: NoteId,
-        body: &str,
-    ) -> Result<Note, ForgeError>;
+    async fn update_note(&self, on: Thread, note: NoteId, body: &str) -> Result<Note, ForgeError>;
     /// Shows a status on a commit. Showing the same one again is fine.
     async fn set_status(&self, status: &CommitStatus) -> Result<(), ForgeError>;
     /// The pushes since then, oldest first.
     async fn pushes_since(&self, since: Timestamp) -> Result<Vec<PushEvent>, ForgeError>;
     /// Opens an issue.
     async fn create_issue(&self, issue: &NewIssue) -> Result<Issue, ForgeError>;
+    /// Closes an issue. Closing a closed one is fine.
+    async fn close_issue(&self, issue: IssueNumber) -> Result<(), ForgeError>;
     /// Issues that we opened ourselves, newest first, whose text holds a marker.
     async fn own_issues_with(&self, marker: &str) -> Result<Vec<Issue>, ForgeError>;
     /// The webhooks of the project.
@@ -366,6 +372,8 @@ pub enum Event {
     IssueNote {
         /// Which.
         issue: IssueNumber,
+        /// Whose note it is, as the body says.
+        author: UserId,
     },
     /// A branch was pushed.
     Push(PushEvent),

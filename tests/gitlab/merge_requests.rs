@@ -1,8 +1,8 @@
 //! Merge requests, their versions, approvals, notes and statuses.
 
 use axum::http::Method;
-use landfall::domain::ids::{CommitId, MergeRequestNumber, NoteId, UserId};
-use landfall::forge::{CommitState, CommitStatus, Forge as _, ForgeError, MergeRequestState};
+use landfall::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
+use landfall::forge::{CommitState, CommitStatus, Forge as _, ForgeError, MergeRequestState, Thread};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -93,7 +93,7 @@ async fn a_listing_goes_on_after_a_short_page() {
         page("", json!([note(1), note(2), note(3)])),
     ])
     .await;
-    let notes = peer.gitlab.notes(NUMBER).await.unwrap();
+    let notes = peer.gitlab.notes(Thread::MergeRequest(NUMBER)).await.unwrap();
     assert_eq!(notes.iter().map(|note| note.id.0).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(notes.iter().all(|note| note.created_at == note.updated_at));
     let asked = peer.asked();
@@ -118,7 +118,7 @@ async fn a_listing_goes_on_after_a_short_page() {
 #[tokio::test]
 async fn a_listing_without_end_is_an_error_and_not_cut_short() {
     let peer = Peer::answering((0..200).map(|_| page("2", json!([note(1)])))).await;
-    let error = peer.gitlab.notes(NUMBER).await.unwrap_err();
+    let error = peer.gitlab.notes(Thread::MergeRequest(NUMBER)).await.unwrap_err();
     assert!(
         matches!(&error, ForgeError::Unexpected { reason, .. } if reason.contains("10000")),
         "{error}"
@@ -230,19 +230,24 @@ async fn an_approval_has_a_time_or_is_an_error() {
 
 #[tokio::test]
 async fn notes_are_written_and_changed() {
-    let peer = Peer::answering([answer(201, note(5)), answer(200, note(5))]).await;
-    peer.gitlab.create_note(NUMBER, "a & b").await.unwrap();
-    let asked = peer.asked_once();
-    assert_eq!(
-        (asked.method.clone(), asked.body.as_slice()),
-        (Method::POST, b"body=a+%26+b".as_slice())
-    );
-    peer.gitlab.update_note(NUMBER, NoteId(5), "c").await.unwrap();
-    let asked = peer.asked_once();
-    assert_eq!(
-        (asked.method, asked.target.as_str()),
-        (Method::PUT, "/gitlab/api/v4/projects/15/merge_requests/7/notes/5")
-    );
+    for (on, place) in [
+        (Thread::MergeRequest(NUMBER), "merge_requests/7"),
+        (Thread::Issue(IssueNumber(3)), "issues/3"),
+    ] {
+        let peer = Peer::answering([answer(201, note(5)), answer(200, note(5))]).await;
+        peer.gitlab.create_note(on, "a & b").await.unwrap();
+        let asked = peer.asked_once();
+        assert_eq!(
+            (asked.method.clone(), asked.body.as_slice()),
+            (Method::POST, br#"{"body":"a & b"}"#.as_slice())
+        );
+        peer.gitlab.update_note(on, NoteId(5), "c").await.unwrap();
+        let asked = peer.asked_once();
+        assert_eq!(
+            (asked.method, asked.target),
+            (Method::PUT, format!("/gitlab/api/v4/projects/15/{place}/notes/5"))
+        );
+    }
 }
 
 fn status(state: CommitState) -> CommitStatus {

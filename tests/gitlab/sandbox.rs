@@ -16,7 +16,7 @@ use landfall::forge::gitlab::webhook::{WebhookSecrets, parse, verify};
 use landfall::forge::gitlab::{GitLab, GitLabOptions};
 use landfall::forge::{
     AccessLevel, CommitState, CommitStatus, Event, FileAction, Forge as _, ForgeError, MergeRequestState,
-    NewCommit, NewHook, NewIssue, NewProject,
+    NewCommit, NewHook, NewIssue, NewProject, Thread,
 };
 use landfall::http_client::{self, HttpClientOptions};
 use landfall::sandbox::{Options, RequestAction, RequestFault, Sandbox, User};
@@ -353,22 +353,20 @@ async fn comments_statuses_and_issues_are_written() {
     let world = World::begin().await;
     let (number, head) = world.merge_request().await;
     let gitlab = &world.gitlab;
+    let on = Thread::MergeRequest(number);
 
-    let first = gitlab.create_note(number, "first & <last>").await.unwrap();
+    let first = gitlab.create_note(on, "first & <last>").await.unwrap();
     assert_eq!(
         (first.author.id, first.created_at),
         (UserId(world.bot.id), first.updated_at)
     );
-    let changed = gitlab.update_note(number, first.id, "second").await.unwrap();
+    let changed = gitlab.update_note(on, first.id, "second").await.unwrap();
     assert_eq!((changed.id, changed.body.as_str()), (first.id, "second"));
     for count in 0..101 {
-        gitlab
-            .create_note(number, &format!("note {count}"))
-            .await
-            .unwrap();
+        gitlab.create_note(on, &format!("note {count}")).await.unwrap();
     }
     let mark = world.sandbox.access_log_len();
-    let notes = gitlab.notes(number).await.unwrap();
+    let notes = gitlab.notes(on).await.unwrap();
     assert_eq!(notes.iter().filter(|note| !note.system).count(), 102);
     assert!(notes.is_sorted_by_key(|note| (note.created_at, note.id)));
     assert_eq!(world.sandbox.access_log_len() - mark, 2);
@@ -397,7 +395,18 @@ async fn comments_statuses_and_issues_are_written() {
     };
     let opened = gitlab.create_issue(&issue).await.unwrap();
     assert_eq!(opened.author.id, UserId(world.bot.id));
-    assert_eq!(gitlab.own_issues_with(MARKER).await.unwrap(), [opened]);
+    assert_eq!(gitlab.own_issues_with(MARKER).await.unwrap(), [opened.clone()]);
+    let on = Thread::Issue(opened.number);
+    let note = gitlab.create_note(on, "first").await.unwrap();
+    gitlab.update_note(on, note.id, "second").await.unwrap();
+    let notes = gitlab.notes(on).await.unwrap();
+    assert_eq!(
+        notes.iter().map(|note| note.body.as_str()).collect::<Vec<_>>(),
+        ["second"]
+    );
+    for _ in 0..2 {
+        gitlab.close_issue(opened.number).await.unwrap();
+    }
     assert!(
         gitlab
             .own_issues_with("<!-- another -->")
@@ -449,7 +458,8 @@ async fn its_webhooks_prove_themselves_and_are_read() {
     );
 
     let (number, head) = world.merge_request().await;
-    world.gitlab.create_note(number, "hello").await.unwrap();
+    let on = Thread::MergeRequest(number);
+    world.gitlab.create_note(on, "hello").await.unwrap();
     world
         .call(
             &world.admin,
@@ -507,7 +517,8 @@ async fn its_webhooks_prove_themselves_and_are_read() {
         .filter(|event| matches!(event, Event::Note { number: n, .. } if *n == number));
     assert_eq!(notes.count(), 2, "{events:?}");
     assert!(twice(&Event::Merged { number }), "{events:?}");
-    assert!(twice(&Event::IssueNote { issue: issue.number }), "{events:?}");
+    let (issue, author) = (issue.number, UserId(world.admin.id));
+    assert!(twice(&Event::IssueNote { issue, author }), "{events:?}");
     assert!(events.contains(&Event::MergeRequest { number }), "{events:?}");
     let pushed = |name: &str, user: &User| {
         events.iter().any(|event| {

@@ -1,4 +1,4 @@
-//! The endpoints that the `gitlab` crate does not have, or has with a trap.
+//! The endpoints that the `gitlab` crate does not have, has with a trap, or has twice where one will do.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::domain::ids::MergeRequestNumber;
-use crate::forge::{CommitStatus, FileAction, NewCommit, NewHook};
+use crate::domain::ids::{MergeRequestNumber, NoteId};
+use crate::forge::{CommitStatus, FileAction, NewCommit, NewHook, Thread};
 
 use super::wire;
 
@@ -44,6 +44,30 @@ impl Call {
             path,
             query: Vec::new(),
             body: Some(body),
+        }
+    }
+
+    /// The notes of a merge request or issue, in the order in which they were written.
+    pub(super) fn notes(project: u64, on: Thread) -> Self {
+        Self {
+            query: vec![("order_by", "created_at".to_owned()), ("sort", "asc".to_owned())],
+            ..Self::get(notes_of(project, on))
+        }
+    }
+
+    /// A new note.
+    pub(super) fn create_note(project: u64, on: Thread, body: &str) -> Self {
+        Self::post(notes_of(project, on), json!({ "body": body }))
+    }
+
+    /// Another text for a note.
+    pub(super) fn update_note(project: u64, on: Thread, note: NoteId, body: &str) -> Self {
+        Self {
+            method: Method::PUT,
+            ..Self::post(
+                format!("{}/{note}", notes_of(project, on)),
+                json!({ "body": body }),
+            )
         }
     }
 
@@ -140,6 +164,13 @@ impl Call {
             "stats": false,
         });
         Self::post(format!("projects/{}/repository/commits", commit.project), body)
+    }
+}
+
+fn notes_of(project: u64, on: Thread) -> String {
+    match on {
+        Thread::MergeRequest(number) => format!("projects/{project}/merge_requests/{number}/notes"),
+        Thread::Issue(number) => format!("projects/{project}/issues/{number}/notes"),
     }
 }
 

@@ -15,12 +15,9 @@ use gitlab::api::issues::{IssueOrderBy, IssueScope};
 use gitlab::api::merge_requests::{MergeRequestOrderBy, MergeRequestScope, MergeRequestState as ListedState};
 use gitlab::api::projects::Project as OneProject;
 use gitlab::api::projects::hooks::{DeleteHook, Hooks};
-use gitlab::api::projects::issues::{CreateIssue, Issues};
+use gitlab::api::projects::issues::{CreateIssue, EditIssue, IssueStateEvent, Issues};
 use gitlab::api::projects::members::AllProjectMember;
 use gitlab::api::projects::merge_requests::approvals::MergeRequestApprovals;
-use gitlab::api::projects::merge_requests::notes::{
-    CreateMergeRequestNote, EditMergeRequestNote, MergeRequestNotes, NoteOrderBy,
-};
 use gitlab::api::projects::merge_requests::{MergeRequest as OneMergeRequest, MergeRequests};
 use gitlab::api::projects::repository::commits::MergeRequests as MergeRequestsOfCommit;
 use gitlab::api::users::CurrentUser;
@@ -31,10 +28,10 @@ use self::client::Client;
 use self::endpoints::Call;
 use super::{
     CommitState, CommitStatus, Forge, ForgeApproval, ForgeError, Hook, Issue, Limits, Member, MergeRequest,
-    NewHook, NewIssue, Note, Project, PushEvent, User, Version,
+    NewHook, NewIssue, Note, Project, PushEvent, Thread, User, Version,
 };
 use crate::clock::Clock;
-use crate::domain::ids::{CommitId, MergeRequestNumber, NoteId, UserId};
+use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
 use crate::domain::secret::Secret;
 
 /// The user name to give for git over HTTP; the password is the token.
@@ -165,6 +162,13 @@ fn built<T, E: std::fmt::Display>(activity: &str, endpoint: Result<T, E>) -> Res
     })
 }
 
+fn words(on: Thread) -> String {
+    match on {
+        Thread::MergeRequest(number) => format!("merge request !{number}"),
+        Thread::Issue(number) => format!("issue #{number}"),
+    }
+}
+
 /// GitLab refuses to move a status to the state that it has, as in "Cannot transition status via :run from :running".
 fn has_state_already(reason: &str, state: CommitState) -> bool {
     reason
@@ -290,48 +294,25 @@ impl Forge for GitLab {
         }
     }
 
-    async fn notes(&self, number: MergeRequestNumber) -> Result<Vec<Note>, ForgeError> {
-        let activity = format!("listing the notes of merge request !{number}");
-        let endpoint = MergeRequestNotes::builder()
-            .project(self.project)
-            .merge_request(number.0)
-            .order_by(NoteOrderBy::CreatedAt)
-            .sort(SortOrder::Ascending)
-            .build();
-        let endpoint = built(&activity, endpoint)?;
-        let listed: Vec<wire::Note> = self.client.list(activity, endpoint).await?;
+    async fn notes(&self, on: Thread) -> Result<Vec<Note>, ForgeError> {
+        let activity = format!("listing the notes of {}", words(on));
+        let listed: Vec<wire::Note> = self.client.list(activity, Call::notes(self.project, on)).await?;
         let mut notes: Vec<Note> = listed.into_iter().map(Into::into).collect();
         notes.sort_by_key(|note| (note.created_at, note.id));
         notes.dedup_by_key(|note| note.id);
         Ok(notes)
     }
 
-    async fn create_note(&self, number: MergeRequestNumber, body: &str) -> Result<Note, ForgeError> {
-        let activity = format!("writing a note on merge request !{number}");
-        let endpoint = CreateMergeRequestNote::builder()
-            .project(self.project)
-            .merge_request(number.0)
-            .body(body)
-            .build();
-        let endpoint = built(&activity, endpoint)?;
-        Ok(self.client.query::<wire::Note>(activity, endpoint).await?.into())
+    async fn create_note(&self, on: Thread, body: &str) -> Result<Note, ForgeError> {
+        let activity = format!("writing a note on {}", words(on));
+        let call = Call::create_note(self.project, on, body);
+        Ok(self.client.query::<wire::Note>(activity, call).await?.into())
     }
 
-    async fn update_note(
-        &self,
-        number: MergeRequestNumber,
-        note: NoteId,
-        body: &str,
-    ) -> Result<Note, ForgeError> {
-        let activity = format!("changing note {note} on merge request !{number}");
-        let endpoint = EditMergeRequestNote::builder()
-            .project(self.project)
-            .merge_request(number.0)
-            .note(note.0)
-            .body(body)
-            .build();
-        let endpoint = built(&activity, endpoint)?;
-        Ok(self.client.query::<wire::Note>(activity, endpoint).await?.into())
+    async fn update_note(&self, on: Thread, note: NoteId, body: &str) -> Result<Note, ForgeError> {
+        let activity = format!("changing note {note} on {}", words(on));
+        let call = Call::update_note(self.project, on, note, body);
+        Ok(self.client.query::<wire::Note>(activity, call).await?.into())
     }
 
     async fn set_status(&self, status: &CommitStatus) -> Result<(), ForgeError> {
@@ -374,6 +355,17 @@ impl Forge for GitLab {
             .build();
         let endpoint = built(&activity, endpoint)?;
         Ok(self.client.query::<wire::Issue>(activity, endpoint).await?.into())
+    }
+
+    async fn close_issue(&self, issue: IssueNumber) -> Result<(), ForgeError> {
+        let activity = format!("closing issue #{issue}");
+        let endpoint = EditIssue::builder()
+            .project(self.project)
+            .issue(issue.0)
+            .state_event(IssueStateEvent::Close)
+            .build();
+        let endpoint = built(&activity, endpoint)?;
+        self.client.run(activity, endpoint).await
     }
 
     /// Looks through all of our issues: GitLab's own search leaves out what looks like an HTML tag, as markers do.

@@ -153,6 +153,7 @@ fn event(object_kind: &str, kind: &str, body: &[u8], received: Timestamp) -> Opt
                 }),
                 "Issue" => Some(Event::IssueNote {
                     issue: IssueNumber(note.issue?.iid),
+                    author: UserId(note.object_attributes.author_id),
                 }),
                 _ => ignored(),
             }
@@ -256,6 +257,7 @@ mod tests {
                 "note_issue.json",
                 Event::IssueNote {
                     issue: IssueNumber(17),
+                    author: UserId(4),
                 },
             ),
             (
