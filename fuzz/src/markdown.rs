@@ -9,7 +9,7 @@ use landfall::domain::ids::{
     CommitId, Digest, EnvironmentName, MergeRequestNumber, NoteId, RepositoryId, RequestKey, ResourceName,
     RunId,
 };
-use landfall::domain::landing::HeldBecause;
+use landfall::domain::landing::{HeldBecause, Origin};
 use landfall::domain::plan::{Action, Plan, PlannedChange, PlannedValue, PropertyChange, ResourceKind};
 use landfall::domain::price::{Amount, Estimate, Monthly};
 use landfall::domain::report::{Report, ReportedChange, ReportedRun, ReportedStep, Standing};
@@ -38,14 +38,21 @@ const GITLAB: Limits = Limits {
 pub fn comment(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
     let repository = RepositoryId::new("platform").expect("an id");
-    let marker = Marker::report(&repository, MergeRequestNumber(7));
+    let marker = Marker::report(&repository, &Origin::MergeRequest(MergeRequestNumber(7)));
     let admins = [text.to_owned()];
     let context = Context {
         file_url: &|path, line| format!("https://forge.test/platform/requests/-/blob/main/{path}#L{line}"),
         admins: &admins,
     };
-    for standing in standings(text) {
-        let report = report(text, standing);
+    let push = Origin::Push(commit());
+    let reports = standings(text).into_iter().flat_map(|standing| {
+        let of_a_push = Report {
+            origin: push.clone(),
+            ..report(text, standing.clone())
+        };
+        [report(text, standing), of_a_push]
+    });
+    for report in reports {
         let note = write_comment(&report, GITLAB, &marker, &context);
         assert!(marker.marks(&note), "{note}");
         assert_inert(&note);
@@ -65,7 +72,7 @@ pub fn comment(data: &[u8]) {
         ));
     }
     let head = commit();
-    let (paths, because) = ([text.to_owned(), text.to_owned()], held(text));
+    let paths = [text.to_owned(), text.to_owned()];
     // Never the form of a user name, which may be mentioned.
     let pusher = format!("{text} {text}");
     let push = DirectPush {
@@ -73,11 +80,9 @@ pub fn comment(data: &[u8]) {
         branch: text,
         pusher: Some(&pusher),
         paths: &paths,
-        because: &because,
-        digest: None,
     };
     for issue in [
-        issue(&push, GITLAB, &marker, &context),
+        issue(&push, GITLAB, &marker, &admins),
         suspended(&repository, text, &head, &marker),
     ] {
         assert!(!issue.title.contains(char::is_control), "{}", issue.title);
@@ -213,9 +218,10 @@ fn report(text: &str, standing: Standing) -> Report {
         column: 1,
     };
     Report {
+        origin: Origin::MergeRequest(MergeRequestNumber(7)),
         standing,
         head: commit(),
-        author: format!("{text} {text}"),
+        author: Some(format!("{text} {text}")),
         changes: vec![ReportedChange {
             request: Some(orders.clone()),
             path: text.into(),

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::{CommitId, Digest, UserId};
 use crate::domain::merge_request::MergeRequest;
+use crate::domain::plan::Plan;
 use crate::domain::policy::{Approvers, Demands, Role};
+use crate::domain::push::HeldPush;
 use crate::domain::review::{Evaluation, Judged, KnownVersion, Review, Shown};
 use crate::domain::rules::{RoleHolders, Rules};
 use crate::domain::signoff::{
@@ -164,6 +166,50 @@ async fn establish_pushers(
     Ok(())
 }
 
+/// How far back the forge is asked for a push that is only looked at now: Landfall may have been away.
+const PUSHED_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Brings what is known of who had a hand in a push up to date. The forge's events establish who pushed it; they, and
+/// push hooks, also tell of others who pushed one of its commits, onto any branch.
+pub(super) async fn push_seen(
+    store: &Store,
+    repository: &Repository,
+    push: &mut HeldPush,
+    brought: &Brought,
+) -> Result<(), AppError> {
+    push.seen.emails.extend(brought.emails.iter().cloned());
+    let told = store.pushes_of(&repository.id, &brought.commits).await?;
+    push.seen.also_pushed.extend(told.iter().map(|push| push.user.id));
+    if push.seen.pusher != Pusher::Unknown {
+        return Ok(());
+    }
+    let since = push.held_at.checked_sub(PUSHED_WITHIN).unwrap_or(push.held_at);
+    let mut events = repository.forge.pushes_since(since).await?;
+    events.retain(|event| {
+        event
+            .after
+            .as_ref()
+            .is_some_and(|after| brought.commits.contains(after))
+    });
+    push.seen
+        .also_pushed
+        .extend(events.iter().map(|event| event.user.id));
+    events.retain(|event| event.branch == repository.target_branch);
+    let heads: Vec<(UserId, CommitId)> = events
+        .iter()
+        .filter_map(|event| Some((event.user.id, event.after.clone()?)))
+        .collect();
+    push.seen.pusher = pusher(&heads, &push.commit);
+    let event = events.into_iter().find(|event| {
+        Pusher::Known(event.user.id) == push.seen.pusher && event.after.as_ref() == Some(&push.commit)
+    });
+    if let Some(event) = event {
+        push.seen.created_at = event.at;
+        push.pusher = Some(event.user);
+    }
+    Ok(())
+}
+
 /// Asks the gate about a merge request: approvals and roles are read now.
 pub(super) async fn judge(
     repository: &Repository,
@@ -202,27 +248,9 @@ pub(super) async fn judge(
     if signs && shown.is_some() {
         establish_pushers(repository, &review.facts, &mut review.versions).await?;
     }
-    let mut roles = BTreeMap::new();
-    for user in approvals.iter().map(|a| a.user).collect::<BTreeSet<_>>() {
-        if user == review.facts.author.id {
-            continue;
-        }
-        if let Some(role) = role_now(repository, rules, &evaluation.demands, user).await? {
-            roles.insert(user, role);
-        }
-    }
     let mut names: BTreeMap<UserId, String> =
         given.into_iter().map(|a| (a.user.id, a.user.username)).collect();
     names.insert(review.facts.author.id, review.facts.author.username.clone());
-    for (user, name) in &names {
-        // No rights, but a name to call them by.
-        roles.entry(*user).or_insert_with(|| RoleNow {
-            username: name.clone(),
-            active_developer: false,
-            admin: false,
-            also: BTreeSet::new(),
-        });
-    }
     let mut versions: Vec<VersionSeen> = review.versions.iter().map(|v| v.seen.clone()).collect();
     if !signs || shown.is_none() {
         // Who pushed is asked once somebody approves. Until then nothing can be signed off, and nobody is to read that
@@ -234,20 +262,98 @@ pub(super) async fn judge(
             version.pusher = Pusher::Known(review.facts.author.id);
         }
     }
-    let verdict = decide(&Evidence {
-        transitions: &evaluation.transitions,
+    let case = Case {
+        evaluation,
         plan,
         digest,
-        rules,
-        demands: &evaluation.demands,
-        approvals: &approvals,
-        roles: &roles,
-        author: review.facts.author.id,
-        versions: &versions,
+        author: Some(review.facts.author.id),
+        names,
+        versions,
+        approvals,
         shown_at: shown.map(|shown| shown.at),
         voided_at: review.voided_at,
+    };
+    ask(repository, rules, case).await
+}
+
+/// Asks the gate about a push that was held: who signed it off by command, with the roles of now.
+pub(super) async fn judge_push(
+    repository: &Repository,
+    rules: Option<&Rules>,
+    push: &HeldPush,
+    evaluation: &Evaluation,
+    shown: Option<&Shown>,
+    commands: Vec<Approval>,
+) -> Result<Judgement, AppError> {
+    let digest = evaluation.digest();
+    let shown = shown.filter(|shown| digest.as_ref() == Some(&shown.digest));
+    let (Some(digest), Some(plan)) = (digest.as_ref(), evaluation.plan()) else {
+        return Ok(Judgement::missing(Missing::NothingToSign));
+    };
+    let pusher = push.pusher.iter().map(|user| (user.id, user.username.clone()));
+    let case = Case {
+        evaluation,
+        plan,
+        digest,
+        author: None,
+        names: pusher.collect(),
+        versions: vec![push.seen.clone()],
+        approvals: commands,
+        shown_at: shown.map(|shown| shown.at),
+        voided_at: None,
+    };
+    ask(repository, rules, case).await
+}
+
+/// What the gate is asked about, before roles are looked up.
+struct Case<'a> {
+    evaluation: &'a Evaluation,
+    plan: &'a Plan,
+    digest: &'a Digest,
+    author: Option<UserId>,
+    /// What to call people by who have no role.
+    names: BTreeMap<UserId, String>,
+    versions: Vec<VersionSeen>,
+    approvals: Vec<Approval>,
+    shown_at: Option<Timestamp>,
+    voided_at: Option<Timestamp>,
+}
+
+/// Looks up what those who approved may do now, and asks the gate.
+async fn ask(repository: &Repository, rules: Option<&Rules>, case: Case<'_>) -> Result<Judgement, AppError> {
+    let mut roles = BTreeMap::new();
+    for user in case.approvals.iter().map(|a| a.user).collect::<BTreeSet<_>>() {
+        if case.author == Some(user) {
+            continue;
+        }
+        let demands = &case.evaluation.demands;
+        if let Some(role) = role_now(repository, rules, demands, user).await? {
+            roles.insert(user, role);
+        }
+    }
+    for (user, name) in &case.names {
+        // No rights, but a name to call them by.
+        roles.entry(*user).or_insert_with(|| RoleNow {
+            username: name.clone(),
+            active_developer: false,
+            admin: false,
+            also: BTreeSet::new(),
+        });
+    }
+    let verdict = decide(&Evidence {
+        transitions: &case.evaluation.transitions,
+        plan: case.plan,
+        digest: case.digest,
+        rules,
+        demands: &case.evaluation.demands,
+        approvals: &case.approvals,
+        roles: &roles,
+        author: case.author,
+        versions: &case.versions,
+        shown_at: case.shown_at,
+        voided_at: case.voided_at,
         settling: repository.settling,
-        base_differs: evaluation.base_differs,
+        base_differs: case.evaluation.base_differs,
     });
     let judged = match &verdict {
         Verdict::SignedOff(signed) => Judged::SignedOff {
@@ -258,7 +364,7 @@ pub(super) async fn judge(
     Ok(Judgement {
         verdict,
         judged,
-        approvals,
+        approvals: case.approvals,
     })
 }
 

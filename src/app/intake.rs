@@ -2,6 +2,7 @@
 
 use crate::domain::ids::{Digest, RepositoryId};
 use crate::domain::key::Key;
+use crate::domain::merge_request::Thread;
 use crate::forge::{Delivery, Event};
 use crate::store::{DeliveryRecord, Push, Recorded, Store, StoreError};
 
@@ -22,7 +23,7 @@ pub fn keys(repository: &RepositoryId, target_branch: &str, event: &Event) -> Ve
         Event::Merged { .. } => vec![Key::Landing { repository }],
         Event::Push(push) if push.branch == target_branch => vec![Key::Landing { repository }],
         // A pushed source branch is told of as its merge request's event, too.
-        // Nothing is asked for in issues.
+        // The store knows which push an issue is about.
         Event::Push(_) | Event::Ignored { .. } | Event::IssueNote { .. } => vec![],
         Event::Unknown => vec![Key::Sweep { repository }],
     }
@@ -40,7 +41,10 @@ pub async fn receive(
     now: jiff::Timestamp,
 ) -> Result<Recorded, StoreError> {
     // What we wrote ourselves tells us nothing. Who is wrong about that is put right by the sweep.
-    let own = matches!(&delivery.event, Event::Note { author, .. } if repository.is_own(*author));
+    let own = matches!(
+        &delivery.event,
+        Event::Note { author, .. } | Event::IssueNote { author, .. } if repository.is_own(*author)
+    );
     let record = DeliveryRecord {
         id: delivery.id.clone(),
         kind: delivery.kind.clone(),
@@ -60,7 +64,8 @@ pub async fn receive(
             _ => None,
         },
         note_on: match &delivery.event {
-            Event::Note { number, .. } if !own => Some(*number),
+            Event::Note { number, .. } if !own => Some(Thread::MergeRequest(*number)),
+            Event::IssueNote { issue, .. } if !own => Some(Thread::Issue(*issue)),
             _ => None,
         },
     };

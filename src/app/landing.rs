@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
 use crate::domain::key::Outcome;
-use crate::domain::landing::{Group, HeldBecause, Landed, Merged, changed_paths, group, landed, matches};
+use crate::domain::landing::{
+    Group, HeldBecause, Landed, Merged, Origin, changed_paths, group, landed, matches,
+};
 use crate::domain::merge_request::{MergeRequest, MergeRequestState};
 use crate::domain::review::{self, Evaluation, Review};
 use crate::domain::signoff::{SignedOff, Verdict};
@@ -17,7 +19,7 @@ use crate::domain::tree::Tree;
 use crate::domain::yaml;
 use crate::git::{Commit, GitError};
 use crate::policy::Policies;
-use crate::store::{Acceptance, AcceptedFiles, Examined, Holding, Lease, RepositoryState, Store};
+use crate::store::{Acceptance, AcceptedFiles, Evidence, Examined, Holding, Lease, RepositoryState, Store};
 
 use super::evaluate::evaluate;
 use super::release::release;
@@ -441,7 +443,7 @@ impl Lander {
             policies,
             repository,
             accepted,
-            &review.facts,
+            policies::Asker::MergeRequest(&review.facts),
             after,
             &mut evaluation,
         )
@@ -458,9 +460,9 @@ impl Lander {
         evaluation: &Evaluation,
     ) -> Result<Result<SignedOff, HeldBecause>, AppError> {
         let repository = arrival.repository;
-        let number = review.facts.number;
-        let shown = self.store.shown(&repository.id, number).await?;
-        let commands = self.store.command_approvals(&repository.id, number).await?;
+        let origin = Origin::MergeRequest(review.facts.number);
+        let shown = self.store.shown(&repository.id, &origin).await?;
+        let commands = self.store.command_approvals(&repository.id, &origin).await?;
         let rules = arrival.accepted.rules.as_ref().map(|(_, rules)| rules);
         let judgement =
             evidence::judge(repository, rules, review, evaluation, shown.as_ref(), &commands).await?;
@@ -485,7 +487,7 @@ impl Lander {
     ) -> Result<(), AppError> {
         let contents = contents(arrival.repository, evaluation).await?;
         let acceptance = Acceptance {
-            review,
+            evidence: Evidence::Review(Box::new(review)),
             evaluation: evaluation.clone(),
             commit: arrival.last.clone(),
             examined: Some(arrival.examined()),

@@ -31,6 +31,7 @@ mod plans;
 mod policies;
 mod poll;
 mod prune;
+mod push;
 mod rebased;
 mod release;
 mod report;
@@ -200,6 +201,7 @@ pub struct App {
     keep: Keep,
     repositories: Repositories,
     review: review::Reviewer,
+    push: push::PushReviewer,
     landing: landing::Lander,
     request: request::RunMaker,
     run: run::Runner,
@@ -244,6 +246,7 @@ impl App {
         } = parts;
         Self {
             review: review::Reviewer::new(store.clone(), clock.clone(), planners.clone(), policies.clone()),
+            push: push::PushReviewer::new(store.clone(), clock.clone(), planners.clone(), policies.clone()),
             landing: landing::Lander::new(store.clone(), clock.clone(), policies),
             request: request::RunMaker::new(store.clone(), clock.clone(), ids, planners.clone()),
             run: run::Runner::new(store.clone(), clock.clone(), planners, providers.clone()),
@@ -299,6 +302,11 @@ impl App {
                     .reconcile(lease, self.repository(repository)?, *merge_request)
                     .await
             }
+            Key::Push { repository, commit } => {
+                self.push
+                    .reconcile(lease, self.repository(repository)?, commit)
+                    .await
+            }
             Key::Landing { repository } => self.landing.reconcile(lease, self.repository(repository)?).await,
             Key::Request { repository, request } => {
                 self.request
@@ -314,9 +322,9 @@ impl App {
                     .reconcile(lease, self.repository(repository)?, environment)
                     .await
             }
-            Key::Report { repository, subject } => {
+            Key::Report { repository, origin } => {
                 self.report
-                    .reconcile(lease, self.repository(repository)?, subject)
+                    .reconcile(lease, self.repository(repository)?, origin)
                     .await
             }
             Key::Sweep { repository } => self.sweep.reconcile(lease, self.repository(repository)?).await,

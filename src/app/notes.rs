@@ -3,29 +3,40 @@
 use jiff::Timestamp;
 
 use crate::domain::command::{Command, parse};
-use crate::domain::merge_request::MergeRequest;
+use crate::domain::landing::Origin;
+use crate::domain::merge_request::Thread;
 use crate::domain::report::CommandAnswer;
-use crate::forge::{AccessLevel, Note, Thread};
+use crate::forge::{AccessLevel, Note};
 use crate::store::{Lease, ObeyedNote, ReadNotes, Store};
 
 use super::{AppError, Repository};
 
-/// Reads the notes of a merge request if a delivery or a sweep said so, and obeys what is new in them: sign-offs and
+/// Where somebody may have written a command.
+pub(super) struct Place<'a> {
+    /// What it is about.
+    pub(super) origin: &'a Origin,
+    /// What the notes stand on.
+    pub(super) on: Thread,
+    /// Whether there is anything to read where no delivery told of it yet.
+    pub(super) may_have_notes: bool,
+}
+
+/// Reads the notes of a place if a delivery or a sweep said so, and obeys what is new in them: sign-offs and
 /// answers are recorded. Answers whether somebody wants the plan made anew.
 pub(super) async fn obey(
     store: &Store,
     lease: &Lease,
     repository: &Repository,
-    facts: &MergeRequest,
+    place: &Place<'_>,
     now: Timestamp,
 ) -> Result<bool, AppError> {
-    let number = facts.number;
-    let due = store.notes_due(&repository.id, number).await?;
-    if due.map_or(facts.notes_count == 0, |due| due == 0) {
+    let origin = place.origin;
+    let due = store.notes_due(&repository.id, origin).await?;
+    if due.map_or(!place.may_have_notes, |due| due == 0) {
         return Ok(false);
     }
-    let obeyed = store.obeyed(&repository.id, number).await?;
-    let notes = repository.forge.notes(Thread::MergeRequest(number)).await?;
+    let obeyed = store.obeyed(&repository.id, origin).await?;
+    let notes = repository.forge.notes(place.on).await?;
     let mut now_obeyed = Vec::new();
     let (mut plan, mut retry, mut cancelled_by) = (false, false, None);
     for note in notes
@@ -47,10 +58,10 @@ pub(super) async fn obey(
                     });
                 }
                 Command::Plan => plan = true,
-                Command::Retry if store.can_retry(&repository.id, number).await? => {
+                Command::Retry if store.can_retry(&repository.id, origin).await? => {
                     (retry, retries, cancelled_by) = (true, true, None);
                 }
-                Command::Cancel if store.can_cancel(&repository.id, number).await? => {
+                Command::Cancel if store.can_cancel(&repository.id, origin).await? => {
                     (retry, retries, cancelled_by) = (false, false, Some(note.author.username.clone()));
                 }
                 Command::Retry => answer = Some(nothing_to("retry")),
@@ -75,7 +86,7 @@ pub(super) async fn obey(
         .obey(
             lease,
             &repository.id,
-            number,
+            origin,
             ReadNotes {
                 due: due.unwrap_or_default(),
                 obeyed: now_obeyed,

@@ -8,6 +8,7 @@ use crate::domain::change::Goal;
 use crate::domain::ids::RepositoryId;
 use crate::domain::plan::{Maker, Plan, Resource, ResourceKind};
 use crate::domain::request::Request;
+use crate::domain::review::{Evaluation, Planning};
 use crate::domain::rules::Rules;
 use crate::provider::repository::GROUP;
 use crate::provider::{Answer, Planner, Question, Scope, Token};
@@ -141,15 +142,69 @@ pub(super) async fn plan(
     })
 }
 
-/// Forgets plans that are not wanted any more.
-pub(super) async fn discard(
+/// Takes over the plan of an earlier evaluation where its inputs are the same, and lets go of it otherwise. Answers the
+/// tokens to go on with, if a plan is to be made.
+pub(super) async fn take_over(
+    planners: &Planners,
+    repository: &RepositoryId,
+    rules: Option<&Rules>,
+    before: Option<&Evaluation>,
+    evaluation: &mut Evaluation,
+) -> Result<Option<BTreeMap<String, String>>, AppError> {
+    let same_inputs = before.filter(|before| before.is_like(evaluation));
+    let mut tokens = BTreeMap::new();
+    match (same_inputs.map(|same| &same.planning), before) {
+        (Some(ready @ Planning::Ready(_)), _) => {
+            evaluation.take_planning(ready.clone());
+            return Ok(None);
+        }
+        (Some(Planning::Pending { tokens: pending, .. }), _) => tokens.clone_from(pending),
+        (None, Some(before)) => discard(planners, repository, rules, before).await?,
+        _ => {}
+    }
+    let is_to_be_made = rules.is_some() && !evaluation.is_refused() && !evaluation.transitions.is_empty();
+    Ok(is_to_be_made.then_some(tokens))
+}
+
+/// Makes the plan of an evaluation. Answers when to look again, if that takes its time.
+pub(super) async fn make(
+    store: &Store,
     planners: &Planners,
     repository: &RepositoryId,
     rules: &Rules,
-    goals: &[Goal],
     tokens: &BTreeMap<String, String>,
+    evaluation: &mut Evaluation,
+) -> Result<Option<Timestamp>, AppError> {
+    match plan(store, planners, repository, rules, &evaluation.goals(), tokens).await {
+        Ok(Planned::Ready(plan)) => {
+            evaluation.take_planning(Planning::Ready(plan));
+            Ok(None)
+        }
+        Ok(Planned::Pending { tokens, poll_at }) => {
+            evaluation.planning = Planning::Pending { tokens, poll_at };
+            Ok(Some(poll_at))
+        }
+        Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
+            evaluation.planning = Planning::Blocked {
+                reason: failure.to_string(),
+            };
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Forgets the plan of an evaluation, if it is being made and not wanted any more.
+pub(super) async fn discard(
+    planners: &Planners,
+    repository: &RepositoryId,
+    rules: Option<&Rules>,
+    evaluation: &Evaluation,
 ) -> Result<(), AppError> {
-    for request in goals.iter().map(|goal| &goal.request) {
+    let (Some(rules), Planning::Pending { tokens, .. }) = (rules, &evaluation.planning) else {
+        return Ok(());
+    };
+    for request in evaluation.goals().iter().map(|goal| &goal.request) {
         let (Some(token), Some(scope)) = (
             tokens.get(&request.key.to_string()),
             scope(repository, request, rules),

@@ -3,11 +3,12 @@
 
 use crate::domain::finding::{Code, Finding, Place};
 use crate::domain::ids::BlobId;
-use crate::domain::merge_request::MergeRequest;
+use crate::domain::merge_request::{MergeRequest, User};
 use crate::domain::plan::Plan;
 use crate::domain::policy::input::{Facts, inputs};
 use crate::domain::policy::verdict::Verdict;
 use crate::domain::policy::{Author, FOLDER, PolicyFile, broken, is_policy, policy_files};
+use crate::domain::push::HeldPush;
 use crate::domain::request::Request;
 use crate::domain::review::Evaluation;
 use crate::domain::rules::Rules;
@@ -19,6 +20,33 @@ use crate::store::{AcceptedFiles, Store};
 use super::review::is_developer;
 use super::{AppError, Repository, evidence};
 
+/// What the policies are asked about.
+#[derive(Clone, Copy)]
+pub(super) enum Asker<'a> {
+    /// A merge request.
+    MergeRequest(&'a MergeRequest),
+    /// A push that was held.
+    Push(&'a HeldPush),
+}
+
+impl<'a> Asker<'a> {
+    /// Whose change it is, as far as that is known.
+    fn author(self) -> Option<&'a User> {
+        match self {
+            Self::MergeRequest(facts) => Some(&facts.author),
+            Self::Push(push) => push.pusher.as_ref(),
+        }
+    }
+
+    /// Whether it comes from a member: who may push onto the target branch is one.
+    async fn is_from_developer(self, repository: &Repository) -> Result<bool, AppError> {
+        match self {
+            Self::MergeRequest(facts) => is_developer(repository, facts).await,
+            Self::Push(_) => Ok(true),
+        }
+    }
+}
+
 /// Asks the policies anew, and puts what they say into the evaluation in place of what they said before. `tree` holds
 /// the policies as they would be.
 pub(super) async fn ask(
@@ -26,7 +54,7 @@ pub(super) async fn ask(
     policies: &Policies,
     repository: &Repository,
     accepted: &AcceptedFiles,
-    facts: &MergeRequest,
+    asker: Asker<'_>,
     tree: &Tree,
     evaluation: &mut Evaluation,
 ) -> Result<(), AppError> {
@@ -34,11 +62,11 @@ pub(super) async fn ask(
     evaluation.findings.retain(|finding| !is_ours(finding.code));
     let mut verdict = Verdict::default();
     if evaluation.transitions.iter().any(|t| is_policy(&t.path)) {
-        verdict.findings = changed(policies, repository, facts, tree).await?;
+        verdict.findings = changed(policies, repository, asker, tree).await?;
     }
     if let (Some((_, rules)), Some(plan)) = (&accepted.rules, evaluation.plan()) {
         let judged = judged(
-            store, policies, repository, accepted, rules, facts, evaluation, plan,
+            store, policies, repository, accepted, rules, asker, evaluation, plan,
         )
         .await?;
         verdict.findings.extend(judged.findings);
@@ -56,10 +84,10 @@ pub(super) async fn ask(
 async fn changed(
     policies: &Policies,
     repository: &Repository,
-    facts: &MergeRequest,
+    asker: Asker<'_>,
     tree: &Tree,
 ) -> Result<Vec<Finding>, AppError> {
-    if !is_developer(repository, facts).await? {
+    if !asker.is_from_developer(repository).await? {
         return Ok(Vec::new());
     }
     let mut contents = Vec::new();
@@ -117,7 +145,7 @@ async fn judged(
     repository: &Repository,
     accepted: &AcceptedFiles,
     rules: &Rules,
-    facts: &MergeRequest,
+    asker: Asker<'_>,
     evaluation: &Evaluation,
     plan: &Plan,
 ) -> Result<Verdict, AppError> {
@@ -128,11 +156,14 @@ async fn judged(
     if files.is_empty() {
         return Ok(Verdict::default());
     }
-    let author = Author {
-        id: facts.author.id,
-        username: facts.author.username.clone(),
-        roles: evidence::roles_of(repository, rules, facts.author.id).await?,
-    };
+    let mut author = None;
+    if let Some(user) = asker.author() {
+        author = Some(Author {
+            id: user.id,
+            username: user.username.clone(),
+            roles: evidence::roles_of(repository, rules, user.id).await?,
+        });
+    }
     let requests: Vec<&Request> = accepted
         .files
         .values()
@@ -140,8 +171,11 @@ async fn judged(
         .collect();
     let inputs = inputs(&Facts {
         rules,
-        merge_request: facts,
-        author: &author,
+        merge_request: match asker {
+            Asker::MergeRequest(facts) => Some(facts),
+            Asker::Push(_) => None,
+        },
+        author: author.as_ref(),
         accepted: &requests,
         evaluation,
         plan,

@@ -4,13 +4,17 @@
 use jiff::Timestamp;
 
 use crate::domain::ids::CommitId;
-use crate::domain::landing::{HeldBecause, matches};
+use crate::domain::key::Key;
+use crate::domain::landing::{HeldBecause, Origin, matches};
+use crate::domain::push::HeldPush;
 use crate::domain::review::{Landed, Review};
 use crate::domain::signoff::Verdict;
 use crate::policy::Policies;
-use crate::store::{Acceptance, Lease, Store};
+use crate::store::{Acceptance, Evidence, Lease, Store, Touch};
 
 use super::landing::contents;
+use super::policies::Asker;
+use super::push::look;
 use super::{AppError, Repository, evidence, policies};
 
 /// Looks through what is held for what somebody has signed by command, and accepts what the gate lets through. `head`
@@ -24,12 +28,87 @@ pub(super) async fn release(
     now: Timestamp,
 ) -> Result<(), AppError> {
     for review in store.held_reviews(&repository.id).await? {
-        let number = review.facts.number;
-        if !store.command_approvals(&repository.id, number).await?.is_empty() {
+        let origin = Origin::MergeRequest(review.facts.number);
+        if !store.command_approvals(&repository.id, &origin).await?.is_empty() {
             release_one(store, policies, lease, repository, head, review, now).await?;
         }
     }
+    for push in store.open_pushes(&repository.id).await? {
+        if push.is_signed_off() && !release_push(store, policies, lease, repository, head, &push, now).await?
+        {
+            // It is not as it was when it was looked at.
+            let key = Key::look_at(&repository.id, &push.origin());
+            store.touch(&[Touch::fact(key)]).await?;
+        }
+    }
     Ok(())
+}
+
+/// Accepts a push that was signed off, if all is still as it was. Answers whether it did.
+async fn release_push(
+    store: &Store,
+    policies: &Policies,
+    lease: &Lease,
+    repository: &Repository,
+    head: &CommitId,
+    push: &HeldPush,
+    now: Timestamp,
+) -> Result<bool, AppError> {
+    let accepted = store.accepted(&repository.id).await?;
+    let target = repository.mirror().await?.tree(head).await?;
+    let tree = repository.mirror().await?.tree(&push.commit).await?;
+    let newer = store.held_after(&repository.id, &push.commit).await?;
+    if push.superseded(&target, &accepted.blobs(), &newer).is_some() {
+        return Ok(false);
+    }
+    // Anew, under the rules and against the content that are accepted now; the plan stays if it comes to the same.
+    let (mut evaluation, _) = look(repository, &accepted, push, target).await?;
+    let Some(shown) = push
+        .evaluation
+        .as_ref()
+        .filter(|shown| shown.is_like(&evaluation))
+    else {
+        return Ok(false);
+    };
+    evaluation.take_planning(shown.planning.clone());
+    let asker = Asker::Push(push);
+    policies::ask(
+        store,
+        policies,
+        repository,
+        &accepted,
+        asker,
+        &tree,
+        &mut evaluation,
+    )
+    .await?;
+    let origin = push.origin();
+    let shown = store.shown(&repository.id, &origin).await?;
+    let commands = store.command_approvals(&repository.id, &origin).await?;
+    let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+    let judgement =
+        evidence::judge_push(repository, rules, push, &evaluation, shown.as_ref(), commands).await?;
+    let Verdict::SignedOff(signed) = judgement.verdict else {
+        return Ok(false);
+    };
+    let contents = contents(repository, &evaluation).await?;
+    let evidence = HeldPush {
+        evaluation: Some(evaluation.clone()),
+        approvals: judgement.approvals,
+        judged: Some(judgement.judged),
+        ..push.clone()
+    };
+    let acceptance = Acceptance {
+        evidence: Evidence::Push(Box::new(evidence)),
+        evaluation,
+        commit: push.commit.clone(),
+        examined: None,
+        contents,
+    };
+    store
+        .accept(lease, &repository.id, acceptance, &signed, now)
+        .await?;
+    Ok(true)
 }
 
 async fn release_one(
@@ -57,13 +136,13 @@ async fn release_one(
         // Superseded: the branch, or what is accepted, has moved on.
         return Ok(());
     }
-    let facts = &review.facts;
+    let asker = Asker::MergeRequest(&review.facts);
     policies::ask(
         store,
         policies,
         repository,
         &accepted,
-        facts,
+        asker,
         &tree,
         &mut evaluation,
     )
@@ -73,9 +152,9 @@ async fn release_one(
     }
     // Approvals were given for a merge that had not happened yet: now only the digest says what is meant.
     evaluation.base_differs = true;
-    let number = review.facts.number;
-    let shown = store.shown(&repository.id, number).await?;
-    let commands = store.command_approvals(&repository.id, number).await?;
+    let origin = Origin::MergeRequest(review.facts.number);
+    let shown = store.shown(&repository.id, &origin).await?;
+    let commands = store.command_approvals(&repository.id, &origin).await?;
     let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
     let judgement = evidence::judge(
         repository,
@@ -91,7 +170,7 @@ async fn release_one(
     if let Verdict::SignedOff(signed) = judgement.verdict {
         let contents = contents(repository, &evaluation).await?;
         let acceptance = Acceptance {
-            review,
+            evidence: Evidence::Review(Box::new(review)),
             evaluation,
             commit,
             examined: None,

@@ -8,15 +8,18 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::domain::change::Change;
-use crate::domain::ids::{CommitId, Digest, EnvironmentName, MergeRequestNumber, NoteId, RequestKey, RunId};
-use crate::domain::key::{Outcome, ReportSubject};
-use crate::domain::landing::HeldBecause;
-use crate::domain::merge_request::MergeRequest;
+use crate::domain::ids::{
+    CommitId, Digest, EnvironmentName, IssueNumber, MergeRequestNumber, NoteId, RequestKey, RunId,
+};
+use crate::domain::key::Outcome;
+use crate::domain::landing::{HeldBecause, Origin};
+use crate::domain::merge_request::{MergeRequest, Thread};
+use crate::domain::push::HeldPush;
 use crate::domain::report::{Aftermath, CommandAnswer, Report, ReportedRun, Standing};
-use crate::domain::review::{Judged, Shown};
-use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note, Thread};
+use crate::domain::review::{Evaluation, Judged, Review, Shown};
+use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note};
 use crate::report::{self as text, Context, Limits, Marker, StatusState};
-use crate::store::{Lease, OwnNote, Store};
+use crate::store::{AcceptedFiles, Lease, OwnNote, Store};
 
 use super::{AppError, Repository};
 
@@ -52,10 +55,13 @@ enum Place {
 struct Page<'a> {
     lease: &'a Lease,
     repository: &'a Repository,
-    facts: &'a MergeRequest,
+    origin: Origin,
+    /// What the notes stand on.
+    on: Thread,
+    /// Whether a note of ours may stand there that this database does not know.
+    may_have_notes: bool,
     limits: Limits,
     admins: Vec<String>,
-    is_open: bool,
 }
 
 impl Reporter {
@@ -67,11 +73,11 @@ impl Reporter {
         &self,
         lease: &Lease,
         repository: &Repository,
-        subject: &ReportSubject,
+        origin: &Origin,
     ) -> Result<Outcome, AppError> {
-        match subject {
-            ReportSubject::MergeRequest(number) => self.merge_request(lease, repository, *number).await,
-            ReportSubject::Push(commit) => self.push(lease, repository, commit).await,
+        match origin {
+            Origin::MergeRequest(number) => self.merge_request(lease, repository, *number).await,
+            Origin::Push(commit) => self.push(lease, repository, commit).await,
         }
     }
 
@@ -84,22 +90,10 @@ impl Reporter {
         let Some(review) = self.store.review(&repository.id, number).await? else {
             return Ok(Outcome::Done);
         };
-        let runs = self.store.runs_of(&repository.id, number).await?;
-        let runs: Vec<ReportedRun> = runs.iter().map(ReportedRun::from).collect();
-        let keys: Vec<&RequestKey> = review
-            .evaluation
-            .iter()
-            .flat_map(|evaluation| &evaluation.requests)
-            .map(Change::key)
-            .collect();
-        let aftermath = Aftermath {
-            runs,
-            held: self.store.held_requests(&repository.id, number).await?,
-            superseded: self
-                .store
-                .superseded_requests(&repository.id, number, &keys)
-                .await?,
-        };
+        let origin = Origin::MergeRequest(number);
+        let aftermath = self
+            .aftermath(repository, &origin, review.evaluation.as_ref())
+            .await?;
         let state = self.store.repository(&repository.id).await?;
         let blocked = match (&state.examined, &state.suspended) {
             (None, _) => Some(HeldBecause::NotAdopted),
@@ -111,43 +105,62 @@ impl Reporter {
             return Ok(Outcome::Done);
         };
         let accepted = self.store.accepted(&repository.id).await?;
-        let rules = accepted.rules.map(|(_, rules)| rules).unwrap_or_default();
-        let is_paused = |name: &&EnvironmentName| rules.environments.get(*name).is_some_and(|e| e.paused);
-        report.paused = report.providers.keys().filter(is_paused).cloned().collect();
-        report.given_up = self.store.given_up(&repository.id, number).await?;
         let page = Page {
             lease,
             repository,
-            facts: &review.facts,
+            origin,
+            on: Thread::MergeRequest(number),
+            may_have_notes: review.facts.notes_count > 0,
             limits: limits(repository),
-            admins: rules.admins.names(),
-            is_open: review.is_open(),
+            admins: admins(&accepted),
         };
-        let answered = self.answer_commands(&page).await?;
-        let again = self.comment(&page, &report).await?;
-        let later = self.result(&page, &report).await?;
-        self.status(&page, &report, review.judged.as_ref()).await?;
-        Ok([answered, again, later]
-            .into_iter()
-            .flatten()
-            .min()
-            .map_or(Outcome::Done, Outcome::Again))
+        let again = self.show(&page, &accepted, &mut report).await?;
+        self.status(&page, &report, &review).await?;
+        Ok(again.map_or(Outcome::Done, Outcome::Again))
     }
 
-    async fn admins(&self, repository: &Repository) -> Result<Vec<String>, AppError> {
-        let accepted = self.store.accepted(&repository.id).await?;
-        Ok(accepted
-            .rules
-            .map(|(_, rules)| rules.admins.names())
-            .unwrap_or_default())
+    /// What follows from what something brought.
+    async fn aftermath(
+        &self,
+        repository: &Repository,
+        origin: &Origin,
+        evaluation: Option<&Evaluation>,
+    ) -> Result<Aftermath, AppError> {
+        let id = &repository.id;
+        let runs = self.store.runs_of(id, origin).await?;
+        let changes = evaluation.into_iter().flat_map(|evaluation| &evaluation.requests);
+        let keys: Vec<&RequestKey> = changes.map(Change::key).collect();
+        Ok(Aftermath {
+            runs: runs.iter().map(ReportedRun::from).collect(),
+            held: self.store.held_requests(id, origin).await?,
+            superseded: self.store.superseded_requests(id, origin, &keys).await?,
+        })
     }
 
-    /// The one comment of the merge request. Answers when to look again, if it was changed a moment ago.
+    /// Everything that is said in notes. Answers when to look again.
+    async fn show(
+        &self,
+        page: &Page<'_>,
+        accepted: &AcceptedFiles,
+        report: &mut Report,
+    ) -> Result<Option<Timestamp>, AppError> {
+        if let Some((_, rules)) = &accepted.rules {
+            let is_paused = |name: &&EnvironmentName| rules.environments.get(*name).is_some_and(|e| e.paused);
+            report.paused = report.providers.keys().filter(is_paused).cloned().collect();
+        }
+        report.given_up = self.store.given_up(&page.repository.id, &page.origin).await?;
+        let answered = self.answer_commands(page).await?;
+        let again = self.comment(page, report).await?;
+        let later = self.result(page, report).await?;
+        Ok([answered, again, later].into_iter().flatten().min())
+    }
+
+    /// The one comment. Answers when to look again, if it was changed a moment ago.
     async fn comment(&self, page: &Page<'_>, report: &Report) -> Result<Option<Timestamp>, AppError> {
-        let marker = Marker::report(&page.repository.id, page.facts.number);
+        let marker = Marker::report(&page.repository.id, &page.origin);
         let known = self
             .store
-            .note(&page.repository.id, &page.subject(), marker.as_str())
+            .note(&page.repository.id, &page.origin, marker.as_str())
             .await?;
         // Who asks for nothing is told nothing.
         if known.is_none() && matches!(report.standing, Standing::Nothing | Standing::Closed) {
@@ -189,7 +202,7 @@ impl Reporter {
         let marker = Marker::result(&runs);
         let known = self
             .store
-            .note(&page.repository.id, &page.subject(), marker.as_str())
+            .note(&page.repository.id, &page.origin, marker.as_str())
             .await?;
         if known.as_ref().is_some_and(|note| note.number.is_some()) {
             return Ok(None);
@@ -208,11 +221,11 @@ impl Reporter {
     /// Answers commands that are not followed, each once. Answers itself when to look again, if one is on its way.
     async fn answer_commands(&self, page: &Page<'_>) -> Result<Option<Timestamp>, AppError> {
         let mut later = None;
-        for (note, answer) in self.store.answers(&page.repository.id, page.facts.number).await? {
+        for (note, answer) in self.store.answers(&page.repository.id, &page.origin).await? {
             let marker = Marker::answer(note);
             let known = self
                 .store
-                .note(&page.repository.id, &page.subject(), marker.as_str())
+                .note(&page.repository.id, &page.origin, marker.as_str())
                 .await?;
             if known.as_ref().is_some_and(|note| note.number.is_some()) {
                 continue;
@@ -240,18 +253,17 @@ impl Reporter {
         shows: Option<Option<Digest>>,
     ) -> Result<Written, AppError> {
         let digest = Digest::of(body.as_bytes());
-        let (forge, now) = (&page.repository.forge, self.clock.now());
-        let on = Thread::MergeRequest(page.facts.number);
+        let (forge, on, now) = (&page.repository.forge, page.on, self.clock.now());
         if known.as_ref().and_then(|note| note.digest.as_ref()) == Some(&digest) {
             return Ok(Written::Now);
         }
-        let (id, subject) = (&page.repository.id, page.subject());
+        let (id, origin) = (&page.repository.id, &page.origin);
         let note = match self.place(page, marker, body, known.as_ref()).await? {
             Place::OnItsWay(until) => return Ok(Written::Later(until)),
             Place::Said(note) => note,
             place => {
                 self.store
-                    .begin_note(page.lease, id, &subject, marker.as_str(), shows.clone(), now)
+                    .begin_note(page.lease, id, origin, marker.as_str(), shows.clone(), now)
                     .await?;
                 let updated = match place {
                     Place::At(found) => match forge.update_note(on, found, body).await {
@@ -279,7 +291,7 @@ impl Reporter {
             at: note.updated_at,
         });
         self.store
-            .record_note(page.lease, id, &subject, marker.as_str(), own, shown)
+            .record_note(page.lease, id, origin, marker.as_str(), own, shown)
             .await?;
         Ok(Written::Now)
     }
@@ -299,7 +311,7 @@ impl Reporter {
                 ..
             }) => return Ok(Place::At(NoteId(*id))),
             // Never begun by this database; an older one may have been lost, but not one that made the same runs.
-            None if page.facts.notes_count == 0 || marker.is_of_runs() => return Ok(Place::Nowhere),
+            None if !page.may_have_notes || marker.is_of_runs() => return Ok(Place::Nowhere),
             _ => {}
         }
         let begun = known.filter(|known| known.number.is_none());
@@ -316,8 +328,7 @@ impl Reporter {
 
     async fn look_up(&self, page: &Page<'_>, marker: &Marker) -> Result<Option<Note>, AppError> {
         let own = page.repository.own_user().await?;
-        let on = Thread::MergeRequest(page.facts.number);
-        let notes = page.repository.forge.notes(on).await?;
+        let notes = page.repository.forge.notes(page.on).await?;
         Ok(notes
             .into_iter()
             .find(|note| note.author.id == own.id && marker.marks(&note.body)))
@@ -325,65 +336,96 @@ impl Reporter {
 
     /// The commit status: a courtesy that blocks the button. What it said before the merge stays if it was that it may be
     /// merged, and nothing went wrong since.
-    async fn status(
-        &self,
-        page: &Page<'_>,
-        report: &Report,
-        judged: Option<&Judged>,
-    ) -> Result<(), AppError> {
+    async fn status(&self, page: &Page<'_>, report: &Report, review: &Review) -> Result<(), AppError> {
+        let facts = &review.facts;
         let says_nothing = matches!(
             report.standing,
             Standing::Provisioning | Standing::Superseded { .. } | Standing::Closed
         );
-        if page.facts.from_fork || says_nothing {
+        if facts.from_fork || says_nothing {
             return Ok(());
         }
-        let (status, digest) = page.status(report);
-        let (id, subject) = (&page.repository.id, page.subject());
-        let shown = self.store.status(id, &subject).await?;
+        let (status, digest) = page.status(facts, report);
+        let (id, origin) = (&page.repository.id, &page.origin);
+        let shown = self.store.status(id, origin).await?;
         if shown.as_ref() == Some(&digest) {
             return Ok(());
         }
-        if let (Standing::Done, Some(Judged::SignedOff { approvers })) = (&report.standing, judged) {
+        if let (Standing::Done, Some(Judged::SignedOff { approvers })) = (&report.standing, &review.judged) {
             let approvers = approvers.clone();
             let ready = Report {
                 standing: Standing::Ready { approvers },
                 ..report.clone()
             };
-            if shown == Some(page.status(&ready).1) {
+            if shown == Some(page.status(facts, &ready).1) {
                 return Ok(());
             }
         }
         match page.repository.forge.set_status(&status).await {
             // After the merge the branch may be gone, and the status with it.
-            Err(ForgeError::NotFound { .. } | ForgeError::Refused { .. }) if !page.is_open => {}
+            Err(ForgeError::NotFound { .. } | ForgeError::Refused { .. }) if !review.is_open() => {}
             set => set?,
         }
-        Ok(self
-            .store
-            .record_status(page.lease, id, &subject, &digest)
-            .await?)
+        Ok(self.store.record_status(page.lease, id, origin, &digest).await?)
     }
 
-    /// An issue for what came without a merge request.
+    /// What came without a merge request, or cannot be looked at: an issue of its own, and what is to be said in it.
     async fn push(
         &self,
         lease: &Lease,
         repository: &Repository,
         commit: &CommitId,
     ) -> Result<Outcome, AppError> {
-        let subject = ReportSubject::Push(commit.clone());
-        let marker = Marker::direct_push(&repository.id, commit);
-        let known = self.store.note(&repository.id, &subject, marker.as_str()).await?;
-        if known.as_ref().is_some_and(|issue| issue.number.is_some()) {
+        let Some(push) = self.store.held_push(&repository.id, commit).await? else {
+            let marker = Marker::direct_push(&repository.id, commit);
+            let issue = text::suspended(&repository.id, &repository.target_branch, commit, &marker);
+            self.issue(lease, repository, commit, &marker, issue).await?;
+            return Ok(Outcome::Done);
+        };
+        if push.evaluation.is_none() && push.end.is_none() {
+            // It is about to be looked at: then more is known of it.
             return Ok(Outcome::Done);
         }
-        let held = self.store.held_push(&repository.id, commit).await?;
-        let issue = if held.is_empty() {
-            text::suspended(&repository.id, &repository.target_branch, commit, &marker)
-        } else {
-            self.direct_push(repository, commit, held, &marker).await?
+        let accepted = self.store.accepted(&repository.id).await?;
+        let marker = Marker::direct_push(&repository.id, commit);
+        let words = self.direct_push(repository, &push, &accepted, &marker);
+        let issue = self.issue(lease, repository, commit, &marker, words).await?;
+        let origin = push.origin();
+        let aftermath = self
+            .aftermath(repository, &origin, push.evaluation.as_ref())
+            .await?;
+        let mut report = Report::of_push(&push, aftermath);
+        let page = Page {
+            lease,
+            repository,
+            origin,
+            on: Thread::Issue(issue),
+            may_have_notes: true,
+            limits: limits(repository),
+            admins: admins(&accepted),
         };
+        let again = self.show(&page, &accepted, &mut report).await?;
+        self.close(&page, &report, issue).await?;
+        Ok(again.map_or(Outcome::Done, Outcome::Again))
+    }
+
+    /// The issue about a commit: found again, or opened once.
+    async fn issue(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        commit: &CommitId,
+        marker: &Marker,
+        issue: text::Issue,
+    ) -> Result<IssueNumber, AppError> {
+        let (id, origin) = (&repository.id, Origin::Push(commit.clone()));
+        let known = self.store.note(id, &origin, marker.as_str()).await?;
+        if let Some(OwnNote {
+            number: Some(number), ..
+        }) = known
+        {
+            return Ok(IssueNumber(number));
+        }
         // Asked each time, since an older database may have been lost: this is rare.
         let made_before = repository
             .forge
@@ -395,81 +437,63 @@ impl Reporter {
             Some(made) => made,
             None => {
                 self.store
-                    .begin_note(
-                        lease,
-                        &repository.id,
-                        &subject,
-                        marker.as_str(),
-                        None,
-                        self.clock.now(),
-                    )
+                    .begin_note(lease, id, &origin, marker.as_str(), None, self.clock.now())
                     .await?;
-                repository
-                    .forge
-                    .create_issue(&NewIssue {
-                        title: issue.title,
-                        body: issue.body.clone(),
-                    })
-                    .await?
+                let new = NewIssue {
+                    title: issue.title,
+                    body: issue.body,
+                };
+                repository.forge.create_issue(&new).await?
             }
         };
-        let own = OwnNote {
-            number: Some(made.number.0),
-            digest: Some(Digest::of(issue.body.as_bytes())),
-            at: Some(self.clock.now()),
-        };
         self.store
-            .record_note(lease, &repository.id, &subject, marker.as_str(), own, None)
+            .record_issue(lease, id, commit, marker.as_str(), made.number, self.clock.now())
             .await?;
-        Ok(Outcome::Done)
+        Ok(made.number)
     }
 
-    async fn direct_push(
+    fn direct_push(
         &self,
         repository: &Repository,
-        commit: &CommitId,
-        held: Vec<(String, HeldBecause)>,
+        push: &HeldPush,
+        accepted: &AcceptedFiles,
         marker: &Marker,
-    ) -> Result<text::Issue, AppError> {
-        let (paths, mut because): (Vec<String>, Vec<HeldBecause>) = held.into_iter().unzip();
-        because.dedup();
-        let pushes = self
-            .store
-            .pushes(&repository.id, &repository.target_branch)
-            .await?;
-        let pusher = pushes
-            .iter()
-            .find(|push| push.after == *commit)
-            .map(|push| push.user.username.as_str());
-        let push = text::DirectPush {
-            commit,
+    ) -> text::Issue {
+        let paths: Vec<String> = push.landed.iter().map(|landed| landed.path.clone()).collect();
+        let words = text::DirectPush {
+            commit: &push.commit,
             branch: &repository.target_branch,
-            pusher,
+            pusher: push.pusher.as_ref().map(|user| user.username.as_str()),
             paths: &paths,
-            because: &because,
-            digest: None,
         };
-        let admins = self.admins(repository).await?;
-        let file_url = |path: &str, line: u32| repository.forge.file_url(commit, path, line);
-        let context = Context {
-            file_url: &file_url,
-            admins: &admins,
-        };
-        Ok(text::issue(&push, limits(repository), marker, &context))
+        text::issue(&words, limits(repository), marker, &admins(accepted))
+    }
+
+    /// Closes the issue once nothing is left to do about it; once, so that whoever opens it again has their way.
+    async fn close(&self, page: &Page<'_>, report: &Report, issue: IssueNumber) -> Result<(), AppError> {
+        let over = matches!(
+            report.standing,
+            Standing::Done | Standing::Superseded { .. } | Standing::Overtaken(_)
+        );
+        let (id, closed) = (&page.repository.id, Digest::of(b"closed"));
+        if !over || self.store.status(id, &page.origin).await?.as_ref() == Some(&closed) {
+            return Ok(());
+        }
+        page.repository.forge.close_issue(issue).await?;
+        Ok(self
+            .store
+            .record_status(page.lease, id, &page.origin, &closed)
+            .await?)
     }
 }
 
 impl Page<'_> {
-    fn subject(&self) -> ReportSubject {
-        ReportSubject::MergeRequest(self.facts.number)
-    }
-
     /// The status of the head, and what names it.
-    fn status(&self, report: &Report) -> (CommitStatus, Digest) {
+    fn status(&self, facts: &MergeRequest, report: &Report) -> (CommitStatus, Digest) {
         let text::Status { state, description } = text::status(report, self.limits);
         let status = CommitStatus {
             commit: report.head.clone(),
-            branch: self.facts.source_branch.clone(),
+            branch: facts.source_branch.clone(),
             state: match state {
                 StatusState::Pending => CommitState::Pending,
                 StatusState::Running => CommitState::Running,
@@ -477,7 +501,7 @@ impl Page<'_> {
                 StatusState::Failed => CommitState::Failed,
             },
             description,
-            target_url: Some(self.facts.web_url.clone()),
+            target_url: Some(facts.web_url.clone()),
         };
         let digest = Digest::of(serde_json::json!(status).to_string().as_bytes());
         (status, digest)
@@ -490,6 +514,14 @@ impl Page<'_> {
             admins: &self.admins,
         })
     }
+}
+
+fn admins(accepted: &AcceptedFiles) -> Vec<String> {
+    accepted
+        .rules
+        .as_ref()
+        .map(|(_, rules)| rules.admins.names())
+        .unwrap_or_default()
 }
 
 fn limits(repository: &Repository) -> Limits {

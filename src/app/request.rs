@@ -143,7 +143,7 @@ impl RunMaker {
             repository: repository.id.clone(),
             request: key.clone(),
             generation: desired.generation,
-            merge_request: desired.merge_request,
+            origin: desired.origin.clone(),
             sign_off: sign_off.clone(),
             team: request.team.clone(),
             environment: request.environment.clone(),

@@ -1,6 +1,5 @@
 //! `review/<repository>/<merge request>`: facts are read anew, and said what they come to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +9,8 @@ use crate::domain::change::Change;
 use crate::domain::finding::{Code, Finding, Place, sort};
 use crate::domain::ids::{CommitId, MergeRequestNumber, RequestKey};
 use crate::domain::key::Outcome;
-use crate::domain::merge_request::{MergeRequest, MergeRequestState};
+use crate::domain::landing::Origin;
+use crate::domain::merge_request::{MergeRequest, MergeRequestState, Thread};
 use crate::domain::review::{Evaluation, Planning, Review};
 use crate::forge::{AccessLevel, ForgeError};
 use crate::policy::Policies;
@@ -18,6 +18,7 @@ use crate::store::{AcceptedFiles, Lease, Store};
 
 use super::evaluate::{Trees, evaluate};
 use super::evidence::Brought;
+use super::policies::Asker;
 use super::{AppError, Planners, Repository, evidence, notes, plans, policies};
 
 /// How long the forge may take to show a pushed head in git, before it is asked again.
@@ -69,7 +70,7 @@ impl Reviewer {
                 Ok(Outcome::Done)
             }
             MergeRequestState::Merged => {
-                notes::obey(&self.store, lease, repository, &review.facts, self.clock.now()).await?;
+                self.obey(lease, repository, &review.facts).await?;
                 self.store
                     .record_merged(lease, &repository.id, &review, self.clock.now())
                     .await?;
@@ -77,6 +78,25 @@ impl Reviewer {
             }
             MergeRequestState::Open => self.review_open(lease, repository, review).await,
         }
+    }
+
+    /// Reads its notes, and obeys what is new in them. Answers whether somebody wants the plan made anew.
+    async fn obey(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        facts: &MergeRequest,
+    ) -> Result<bool, AppError> {
+        let (origin, on) = (
+            Origin::MergeRequest(facts.number),
+            Thread::MergeRequest(facts.number),
+        );
+        let place = notes::Place {
+            origin: &origin,
+            on,
+            may_have_notes: facts.notes_count > 0,
+        };
+        notes::obey(&self.store, lease, repository, &place, self.clock.now()).await
     }
 
     /// Closed, or gone elsewhere: plans are discarded, and nothing that was given counts any more.
@@ -98,14 +118,9 @@ impl Reviewer {
     }
 
     async fn discard(&self, repository: &Repository, evaluation: &Evaluation) -> Result<(), AppError> {
-        let Planning::Pending { tokens, .. } = &evaluation.planning else {
-            return Ok(());
-        };
         let accepted = self.store.accepted(&repository.id).await?;
-        let Some((_, rules)) = &accepted.rules else {
-            return Ok(());
-        };
-        plans::discard(&self.planners, &repository.id, rules, &evaluation.goals(), tokens).await
+        let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+        plans::discard(&self.planners, &repository.id, rules, evaluation).await
     }
 
     async fn review_open(
@@ -115,6 +130,7 @@ impl Reviewer {
         mut review: Review,
     ) -> Result<Outcome, AppError> {
         let number = review.facts.number;
+        let origin = Origin::MergeRequest(number);
         let Some(head) = review.facts.head.clone() else {
             return Ok(Outcome::Done);
         };
@@ -138,7 +154,7 @@ impl Reviewer {
         let (trees, brought) = trees(repository, &target, &head).await?;
         let mut evaluation = evaluate(repository, &accepted, &trees).await?;
         self.name_others(repository, number, &mut evaluation).await?;
-        if notes::obey(&self.store, lease, repository, &review.facts, self.clock.now()).await?
+        if self.obey(lease, repository, &review.facts).await?
             && let Some(before) = &mut review.evaluation
         {
             self.discard(repository, before).await?;
@@ -164,7 +180,7 @@ impl Reviewer {
             policies,
             repository,
             &accepted,
-            &review.facts,
+            Asker::MergeRequest(&review.facts),
             &trees.head,
             &mut evaluation,
         )
@@ -174,8 +190,8 @@ impl Reviewer {
             review.voided_at = review.voided_at.max(Some(review.facts.updated_at));
         }
         let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
-        let shown = self.store.shown(&repository.id, number).await?;
-        let commands = self.store.command_approvals(&repository.id, number).await?;
+        let shown = self.store.shown(&repository.id, &origin).await?;
+        let commands = self.store.command_approvals(&repository.id, &origin).await?;
         let judgement = evidence::judge(
             repository,
             rules,
@@ -236,23 +252,12 @@ impl Reviewer {
         evaluation: &mut Evaluation,
     ) -> Result<Option<Timestamp>, AppError> {
         let before = review.evaluation.as_ref();
-        let same_inputs = review.evaluation_like(evaluation);
-        let mut tokens = BTreeMap::new();
-        match (same_inputs.map(|same| &same.planning), before) {
-            (Some(ready @ Planning::Ready(_)), _) => {
-                evaluation.take_planning(ready.clone());
-                return Ok(None);
-            }
-            (Some(Planning::Pending { tokens: pending, .. }), _) => tokens.clone_from(pending),
-            (None, Some(before)) => self.discard(repository, before).await?,
-            _ => {}
-        }
-        let Some((_, rules)) = accepted.rules.as_ref().filter(|_| !evaluation.is_refused()) else {
+        let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+        let id = &repository.id;
+        let tokens = plans::take_over(&self.planners, id, rules, before, evaluation).await?;
+        let (Some(rules), Some(tokens)) = (rules, tokens) else {
             return Ok(None);
         };
-        if evaluation.transitions.is_empty() {
-            return Ok(None);
-        }
         let planned_before = before
             .is_some_and(|before| matches!(before.planning, Planning::Ready(_) | Planning::Pending { .. }));
         if !planned_before && !is_developer(repository, &review.facts).await? {
@@ -265,32 +270,7 @@ impl Reviewer {
             };
             return Ok(None);
         }
-        let planned = plans::plan(
-            &self.store,
-            &self.planners,
-            &repository.id,
-            rules,
-            &evaluation.goals(),
-            &tokens,
-        )
-        .await;
-        match planned {
-            Ok(plans::Planned::Ready(plan)) => {
-                evaluation.take_planning(Planning::Ready(plan));
-                Ok(None)
-            }
-            Ok(plans::Planned::Pending { tokens, poll_at }) => {
-                evaluation.planning = Planning::Pending { tokens, poll_at };
-                Ok(Some(poll_at))
-            }
-            Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
-                evaluation.planning = Planning::Blocked {
-                    reason: failure.to_string(),
-                };
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        plans::make(&self.store, &self.planners, id, rules, &tokens, evaluation).await
     }
 }
 

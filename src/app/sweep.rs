@@ -7,7 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
-use crate::domain::key::{Key, Outcome, ReportSubject};
+use crate::domain::key::{Key, Outcome};
+use crate::domain::landing::Origin;
+use crate::domain::push::HeldPush;
 use crate::store::{Lease, Store, Touch};
 
 use super::{AppError, Repository};
@@ -38,25 +40,23 @@ impl Sweeper {
             .await?;
         let mut known = self.store.open_reviews(id).await?;
         known.extend(self.store.held_reviews(id).await?);
-        let numbers: BTreeSet<_> = listed
+        let pushes = self.store.open_pushes(id).await?;
+        let origins: BTreeSet<Origin> = listed
             .iter()
             .map(|facts| facts.number)
             .chain(known.iter().map(|review| review.facts.number))
+            .map(Origin::MergeRequest)
+            .chain(pushes.iter().map(HeldPush::origin))
             .chain(self.store.retryable(id).await?)
             .collect();
         // Notes are read on note deliveries and here.
-        self.store.read_notes_of(id, &numbers).await?;
+        self.store.read_notes_of(id, &origins).await?;
         let mut touches = vec![Touch::sweep(Key::Landing {
             repository: id.clone(),
         })];
-        for merge_request in numbers {
-            let repository = id.clone();
-            touches.push(Touch::sweep(Key::Review {
-                repository: repository.clone(),
-                merge_request,
-            }));
-            let subject = ReportSubject::MergeRequest(merge_request);
-            touches.push(Touch::sweep(Key::Report { repository, subject }));
+        for origin in &origins {
+            touches.push(Touch::sweep(Key::look_at(id, origin)));
+            touches.push(Touch::sweep(Key::report(id, origin)));
         }
         touches.extend(self.store.unfinished(id).await?.into_iter().map(Touch::sweep));
         self.store.touch(&touches).await?;

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::ids::{
     CommitId, Digest, Generation, MergeRequestNumber, NoteId, RequestKey, ResourceName, RunId, UserId,
 };
-use super::landing::HeldBecause;
+use super::landing::{HeldBecause, Origin};
 use super::policy::Waiver;
+use super::push::Superseded;
 use super::review::Judged;
 use super::run::RunState;
 use super::step::StepState;
@@ -18,10 +19,11 @@ use super::transition::Transition;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Record {
-    /// A merge request was looked at.
+    /// A merge request, or a push that is held, was looked at.
     Reviewed {
         /// Which.
-        merge_request: MergeRequestNumber,
+        #[serde(alias = "mergeRequest")]
+        origin: Origin,
         /// At which head.
         head: CommitId,
         /// What was found to sign; nothing if it was refused.
@@ -31,10 +33,11 @@ pub enum Record {
         /// What the gate said.
         judged: Option<Judged>,
     },
-    /// Somebody stopped what a merge request had begun.
+    /// Somebody stopped what had begun.
     Cancelled {
-        /// The merge request.
-        merge_request: MergeRequestNumber,
+        /// What had begun it.
+        #[serde(alias = "mergeRequest")]
+        origin: Origin,
         /// Their name on the forge.
         by: String,
     },
@@ -47,8 +50,9 @@ pub enum Record {
     },
     /// Somebody signed off by command. Whether it counts is judged with all other evidence.
     Commanded {
-        /// On which merge request.
-        merge_request: MergeRequestNumber,
+        /// On what.
+        #[serde(alias = "mergeRequest")]
+        origin: Origin,
         /// In which note.
         note: NoteId,
         /// Who.
@@ -58,8 +62,9 @@ pub enum Record {
     },
     /// Somebody asked for another run of what failed.
     RetryAsked {
-        /// On which merge request.
-        merge_request: MergeRequestNumber,
+        /// On what.
+        #[serde(alias = "mergeRequest")]
+        origin: Origin,
         /// In which note.
         note: NoteId,
         /// Who.
@@ -67,9 +72,10 @@ pub enum Record {
     },
     /// What landed was signed off, and is the desired state from here on.
     Accepted {
-        /// The merge request that it serves: its sign-off is used up.
-        merge_request: MergeRequestNumber,
-        /// Who opened it; nothing in records from before this was written down.
+        /// What it serves: its sign-off is used up.
+        #[serde(alias = "mergeRequest")]
+        origin: Origin,
+        /// Who opened it, or pushed it, if that is known; nothing in records from before this was written down.
         #[serde(default)]
         author: Option<UserId>,
         /// Whether it had been held, and was released by a sign-off that came later.
@@ -97,6 +103,13 @@ pub enum Record {
         because: HeldBecause,
         /// The paths.
         paths: Vec<String>,
+    },
+    /// A push that was held cannot be released any more.
+    PushSuperseded {
+        /// The newest commit of it.
+        commit: CommitId,
+        /// Why.
+        why: Superseded,
     },
     /// A request's plan does more than was signed, so its run was not made.
     RunHeld {

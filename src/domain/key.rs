@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::ids::{
     CommitId, EnvironmentName, InvalidId, MergeRequestNumber, RepositoryId, RequestKey, RunId, TeamName,
 };
+use crate::domain::landing::Origin;
 
 /// One thing to look at until what is and what should be agree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +21,13 @@ pub enum Key {
         repository: RepositoryId,
         /// Which one.
         merge_request: MergeRequestNumber,
+    },
+    /// A push straight onto the target branch that is held: the same.
+    Push {
+        /// Where it is.
+        repository: RepositoryId,
+        /// The newest commit of it.
+        commit: CommitId,
     },
     /// The target branch: what landed since the last look.
     Landing {
@@ -47,7 +55,7 @@ pub enum Key {
         /// Where it is shown.
         repository: RepositoryId,
         /// About what.
-        subject: ReportSubject,
+        origin: Origin,
     },
     /// A whole repository: every key of it that could be out of date.
     Sweep {
@@ -58,15 +66,6 @@ pub enum Key {
     Seal,
     /// The history: what is older than it has to be kept.
     Prune,
-}
-
-/// What a report is about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ReportSubject {
-    /// A merge request: its comment and its status.
-    MergeRequest(MergeRequestNumber),
-    /// A commit that was pushed to the target branch without one: its issue.
-    Push(CommitId),
 }
 
 /// How a reconcile function ended when nothing went wrong.
@@ -103,11 +102,37 @@ impl Share {
 }
 
 impl Key {
+    /// The key that looks at what content came by.
+    #[must_use]
+    pub fn look_at(repository: &RepositoryId, origin: &Origin) -> Self {
+        let repository = repository.clone();
+        match origin {
+            Origin::MergeRequest(number) => Self::Review {
+                repository,
+                merge_request: *number,
+            },
+            Origin::Push(commit) => Self::Push {
+                repository,
+                commit: commit.clone(),
+            },
+        }
+    }
+
+    /// The key of what the forge shows about it.
+    #[must_use]
+    pub fn report(repository: &RepositoryId, origin: &Origin) -> Self {
+        Self::Report {
+            repository: repository.clone(),
+            origin: origin.clone(),
+        }
+    }
+
     /// The word that the key begins with.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Review { .. } => "review",
+            Self::Push { .. } => "push",
             Self::Landing { .. } => "landing",
             Self::Request { .. } => "request",
             Self::Run(_) => "run",
@@ -124,6 +149,7 @@ impl Key {
     pub fn repository(&self) -> Option<&RepositoryId> {
         match self {
             Self::Review { repository, .. }
+            | Self::Push { repository, .. }
             | Self::Landing { repository }
             | Self::Request { repository, .. }
             | Self::Poll { repository, .. }
@@ -142,6 +168,7 @@ impl fmt::Display for Key {
                 repository,
                 merge_request,
             } => write!(f, "{kind}/{repository}/{merge_request}"),
+            Self::Push { repository, commit } => write!(f, "{kind}/{repository}/{commit}"),
             Self::Landing { repository } | Self::Sweep { repository } => write!(f, "{kind}/{repository}"),
             Self::Request { repository, request } => write!(f, "{kind}/{repository}/{request}"),
             Self::Run(run) => write!(f, "{kind}/{run}"),
@@ -150,18 +177,7 @@ impl fmt::Display for Key {
                 repository,
                 environment,
             } => write!(f, "{kind}/{repository}/{environment}"),
-            Self::Report {
-                repository,
-                subject: ReportSubject::MergeRequest(number),
-            } => {
-                write!(f, "{kind}/{repository}/{number}")
-            }
-            Self::Report {
-                repository,
-                subject: ReportSubject::Push(commit),
-            } => {
-                write!(f, "{kind}/{repository}/commit-{commit}")
-            }
+            Self::Report { repository, origin } => write!(f, "{kind}/{repository}/{origin}"),
         }
     }
 }
@@ -181,6 +197,10 @@ impl FromStr for Key {
                 repository: repository.parse()?,
                 merge_request: number(merge_request)?,
             },
+            ["push", repository, commit] => Self::Push {
+                repository: repository.parse()?,
+                commit: commit.parse()?,
+            },
             ["landing", repository] => Self::Landing {
                 repository: repository.parse()?,
             },
@@ -196,12 +216,9 @@ impl FromStr for Key {
                 repository: repository.parse()?,
                 environment: environment.parse()?,
             },
-            ["report", repository, subject] => Self::Report {
+            ["report", repository, origin] => Self::Report {
                 repository: repository.parse()?,
-                subject: match subject.strip_prefix("commit-") {
-                    Some(commit) => ReportSubject::Push(commit.parse()?),
-                    None => ReportSubject::MergeRequest(number(subject)?),
-                },
+                origin: origin.parse()?,
             },
             ["sweep", repository] => Self::Sweep {
                 repository: repository.parse()?,
@@ -240,6 +257,7 @@ mod tests {
 
     #[rstest]
     #[case("review/platform/7")]
+    #[case("push/platform/0123456789012345678901234567890123456789")]
     #[case("landing/platform")]
     #[case("request/platform/Project/orders")]
     #[case("run/0198c5a0-0000-7000-8000-000000000001")]

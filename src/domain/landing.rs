@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{BlobId, CommitId, MergeRequestNumber};
+use super::ids::{BlobId, CommitId, InvalidId, MergeRequestNumber};
 use super::transition::Transition;
 use super::tree::{Tree, is_governed};
 
@@ -19,6 +20,39 @@ pub enum Mode {
     Provision,
     /// Merge requests are planned and commented on, and nothing is ever provisioned.
     Observe,
+}
+
+/// What content came by: it is judged, signed off, worked on and reported as one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Origin {
+    /// A merge request.
+    MergeRequest(MergeRequestNumber),
+    /// A push straight onto the target branch, by the newest commit of it.
+    Push(CommitId),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MergeRequest(number) => write!(f, "{number}"),
+            Self::Push(commit) => write!(f, "commit-{commit}"),
+        }
+    }
+}
+
+impl FromStr for Origin {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if let Some(commit) = text.strip_prefix("commit-") {
+            return commit.parse().map(Self::Push);
+        }
+        let number = text.parse().map(MergeRequestNumber).map_err(|_| InvalidId {
+            text: text.into(),
+            expected: "the number of a merge request, or `commit-` and a commit",
+        })?;
+        Ok(Self::MergeRequest(number))
+    }
 }
 
 /// What the forge says of a merged merge request: how its commits can be told in the target's history.
@@ -221,7 +255,7 @@ impl fmt::Display for HeldBecause {
 }
 
 /// What a landing did to one governed path that is not accepted by it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landed {
     /// The path.
     pub path: String,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CommitId, MergeRequestNumber, UserId};
+use super::ids::{CommitId, IssueNumber, MergeRequestNumber, UserId};
 
 /// A person or bot on the forge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,15 @@ pub struct User {
     pub id: UserId,
     /// Their name there, as in `@username`. Can change hands: for showing only.
     pub username: String,
+}
+
+/// What notes are written on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thread {
+    /// A merge request.
+    MergeRequest(MergeRequestNumber),
+    /// An issue.
+    Issue(IssueNumber),
 }
 
 /// Where a merge request stands on the forge.

@@ -11,6 +11,7 @@ pub mod merge_request;
 pub mod plan;
 pub mod policy;
 pub mod price;
+pub mod push;
 pub mod report;
 pub mod request;
 pub mod review;

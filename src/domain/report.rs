@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::change::ChangeKind;
 use super::finding::Finding;
-use super::ids::{CommitId, Digest, EnvironmentName, MergeRequestNumber, RequestKey, ResourceName, RunId};
-use super::landing::HeldBecause;
+use super::ids::{CommitId, Digest, EnvironmentName, RequestKey, ResourceName, RunId};
+use super::landing::{HeldBecause, Origin};
 use super::merge_request::MergeRequestState;
 use super::plan::{Plan, ResourceKind};
 use super::price::Estimate;
+use super::push::{self, HeldPush, PushEnd};
 use super::review::{Evaluation, Judged, Landed, Planning, Review};
 use super::rules::ProviderKind;
 use super::run::{Run, RunState};
@@ -48,11 +49,13 @@ pub enum Standing {
     Failed,
     /// Landed, and somebody stopped it before it was done.
     Cancelled,
-    /// Landed, and a newer merge request changed the same requests before it was done.
+    /// Landed, and something newer changed the same requests before it was done.
     Superseded {
-        /// The merge requests; nothing where the repository was adopted anew.
-        by: BTreeSet<MergeRequestNumber>,
+        /// What did; nothing where the repository was adopted anew.
+        by: BTreeSet<Origin>,
     },
+    /// Pushed without a merge request, and cannot be released any more.
+    Overtaken(push::Superseded),
     /// Closed without a merge.
     Closed,
 }
@@ -73,22 +76,21 @@ impl Standing {
             Self::Done => "Done",
             Self::Failed => "Failed",
             Self::Cancelled => "Cancelled",
-            Self::Superseded { .. } => "Superseded",
+            Self::Superseded { .. } | Self::Overtaken(_) => "Superseded",
             Self::Closed => "Closed",
         }
     }
 }
 
-/// What follows from the landing of a merge request.
+/// What follows from what was accepted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Aftermath {
     /// The newest run of each of its requests.
     pub runs: Vec<ReportedRun>,
     /// Its requests whose runs are not made, and why.
     pub held: Vec<(RequestKey, HeldBecause)>,
-    /// Its requests that were changed again since, and by which merge request; by none where the repository was adopted
-    /// anew.
-    pub superseded: BTreeMap<RequestKey, Option<MergeRequestNumber>>,
+    /// Its requests that were changed again since, and by what; by nothing where the repository was adopted anew.
+    pub superseded: BTreeMap<RequestKey, Option<Origin>>,
 }
 
 /// Where a merge request stands.
@@ -101,7 +103,7 @@ fn standing(
     match (&review.landed, review.facts.state) {
         (Some(Landed::Held { because, .. }), _) => Standing::Held(vec![because.clone()]),
         (Some(Landed::Nothing { .. }), _) => Standing::Nothing,
-        (Some(Landed::Accepted { .. }), _) => landed(review, aftermath),
+        (Some(Landed::Accepted { .. }), _) => accepted(review.evaluation.as_ref(), aftermath),
         (None, MergeRequestState::Closed) => Standing::Closed,
         // Landings are not looked at; or this one is about to be.
         (None, MergeRequestState::Merged) => match blocked {
@@ -113,10 +115,10 @@ fn standing(
     }
 }
 
-fn landed(review: &Review, aftermath: &Aftermath) -> Standing {
+fn accepted(evaluation: Option<&Evaluation>, aftermath: &Aftermath) -> Standing {
     let (mut failed, mut cancelled, mut superseded) = (false, false, BTreeSet::new());
     let mut is_superseded = false;
-    for goal in review.evaluation.iter().flat_map(Evaluation::goals) {
+    for goal in evaluation.into_iter().flat_map(Evaluation::goals) {
         let key = &goal.request.key;
         let run = aftermath
             .runs
@@ -130,7 +132,7 @@ fn landed(review: &Review, aftermath: &Aftermath) -> Standing {
             (Some(RunState::Succeeded), _) => {}
             (_, Some(by)) => {
                 is_superseded = true;
-                superseded.extend(*by);
+                superseded.extend(by.clone());
             }
             (Some(RunState::Failed), None) => failed = true,
             (Some(RunState::Cancelled), None) => cancelled = true,
@@ -170,7 +172,12 @@ fn open(review: &Review) -> Standing {
     if review.facts.draft {
         return Standing::Draft;
     }
-    match (&evaluation.planning, &review.judged) {
+    asked(evaluation, review.judged.as_ref())
+}
+
+/// Where it stands once there is something to sign.
+fn asked(evaluation: &Evaluation, judged: Option<&Judged>) -> Standing {
+    match (&evaluation.planning, judged) {
         (Planning::Blocked { reason }, _) => Standing::Planning {
             trouble: Some(reason.clone()),
         },
@@ -254,15 +261,17 @@ impl From<&Run> for ReportedRun {
     }
 }
 
-/// What the comment on a merge request shows.
+/// What the comment on a merge request, or in the issue about a push, shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// What it is about.
+    pub origin: Origin,
     /// Where it stands.
     pub standing: Standing,
     /// The head that this is about.
     pub head: CommitId,
-    /// Its author's name on the forge.
-    pub author: String,
+    /// Its author's name on the forge, or who pushed it, if that is known.
+    pub author: Option<String>,
     /// What it changes.
     pub changes: Vec<ReportedChange>,
     /// What is to be said about its files.
@@ -300,17 +309,58 @@ impl Report {
         let head = review.facts.head.clone()?;
         let standing = standing(review, &aftermath, target_branch, blocked);
         let evaluation = review.evaluation.as_ref();
+        Some(Self::with(
+            Origin::MergeRequest(review.facts.number),
+            standing,
+            head,
+            Some(review.facts.author.username.clone()),
+            evaluation,
+            aftermath.runs,
+        ))
+    }
+
+    /// What is to be shown of a push that was held.
+    #[must_use]
+    pub fn of_push(push: &HeldPush, aftermath: Aftermath) -> Self {
+        let evaluation = push.evaluation.as_ref();
+        let standing = match (&push.end, evaluation) {
+            (Some(PushEnd::Accepted), _) => accepted(evaluation, &aftermath),
+            (Some(PushEnd::Superseded(why)), _) => Standing::Overtaken(why.clone()),
+            (None, None) => Standing::Planning { trouble: None },
+            (None, Some(evaluation)) if evaluation.is_refused() => Standing::Refused,
+            (None, Some(evaluation)) => asked(evaluation, push.judged.as_ref()),
+        };
+        Self::with(
+            push.origin(),
+            standing,
+            push.commit.clone(),
+            push.pusher.as_ref().map(|user| user.username.clone()),
+            evaluation,
+            aftermath.runs,
+        )
+    }
+
+    fn with(
+        origin: Origin,
+        standing: Standing,
+        head: CommitId,
+        author: Option<String>,
+        evaluation: Option<&Evaluation>,
+        runs: Vec<ReportedRun>,
+    ) -> Self {
         // What landed otherwise than it was shown cannot be signed by what was shown.
         let can_be_signed = match &standing {
             Standing::Held(because) => because
                 .iter()
                 .all(|b| matches!(b, HeldBecause::NotSignedOff { .. })),
+            Standing::Overtaken(_) => false,
             _ => true,
         };
-        Some(Self {
+        Self {
+            origin,
             standing,
             head,
-            author: review.facts.author.username.clone(),
+            author,
             changes: evaluation.map(|e| e.changes.clone()).unwrap_or_default(),
             findings: evaluation.map(|e| e.findings.clone()).unwrap_or_default(),
             plan: evaluation.and_then(|e| e.plan().cloned()),
@@ -326,9 +376,15 @@ impl Report {
                 .unwrap_or_default(),
             base_differs: evaluation.is_some_and(|e| e.base_differs),
             paused: BTreeSet::new(),
-            runs: aftermath.runs,
+            runs,
             given_up: vec![],
-        })
+        }
+    }
+
+    /// Whether it is about a push that came without a merge request.
+    #[must_use]
+    pub fn is_push(&self) -> bool {
+        matches!(self.origin, Origin::Push(_))
     }
 
     /// Whether anything that this shows is made by the simulator.

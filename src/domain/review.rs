@@ -138,6 +138,14 @@ impl Evaluation {
             .map(|(name, environment)| (name, environment.place()))
     }
 
+    /// Whether another evaluation asks for the same of the same places, so that its plan is the same.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.signature() == other.signature()
+            && self.requests == other.requests
+            && self.places().eq(other.places())
+    }
+
     /// Names the transitions alone: two versions with the same one ask for the same thing.
     #[must_use]
     pub fn signature(&self) -> Digest {
@@ -243,14 +251,10 @@ impl Review {
         (&self.evaluation, &self.judged) == (&later.evaluation, &later.judged)
     }
 
-    /// Whether another evaluation asks for the same of the same places, so that its plan is the same.
+    /// What it was last evaluated to, if another evaluation is [like](Evaluation::is_like) it.
     #[must_use]
     pub fn evaluation_like(&self, other: &Evaluation) -> Option<&Evaluation> {
-        self.evaluation.as_ref().filter(|known| {
-            known.signature() == other.signature()
-                && known.requests == other.requests
-                && known.places().eq(other.places())
-        })
+        self.evaluation.as_ref().filter(|known| known.is_like(other))
     }
 
     /// Whether it may still change.

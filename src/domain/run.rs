@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{
-    Digest, EnvironmentName, Generation, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId,
-    TeamName,
+    Digest, EnvironmentName, Generation, RepositoryId, RequestKey, ResourceName, RunId, TeamName,
 };
+use super::landing::Origin;
 use super::plan::{Action, Plan, Resource};
 use super::rules::Environment;
 use super::step::{Failure, IllegalEvent, StepState};
@@ -121,8 +121,9 @@ pub struct Run {
     pub request: RequestKey,
     /// Which generation of it.
     pub generation: Generation,
-    /// The merge request that brought it.
-    pub merge_request: Option<MergeRequestNumber>,
+    /// What brought it.
+    #[serde(alias = "merge_request")]
+    pub origin: Option<Origin>,
     /// The sign-off that it rests on.
     pub sign_off: Digest,
     /// Whose they are.

@@ -98,8 +98,8 @@ pub struct Evidence<'a> {
     pub approvals: &'a [Approval],
     /// Roles now, of the author and everyone who approved. Who is not in it has none.
     pub roles: &'a BTreeMap<UserId, RoleNow>,
-    /// Who opened the merge request.
-    pub author: UserId,
+    /// Who opened the merge request; nobody did for a push, whose pusher is told by its version.
+    pub author: Option<UserId>,
     /// Its versions, oldest first.
     pub versions: &'a [VersionSeen],
     /// When the forge says that the comment which shows this digest was written; nothing if it was not.
@@ -148,8 +148,8 @@ impl fmt::Display for Discount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Author => "the author cannot sign off their own change",
-            Self::Pusher => "they pushed to this merge request",
-            Self::Committer => "a commit in this merge request carries their e-mail address",
+            Self::Pusher => "they pushed it",
+            Self::Committer => "a commit of it carries their e-mail address",
             Self::NotAMember => "they are not an active member of the project with the role Developer or above",
             Self::NotAdmin => "the accepted landfall.yaml does not name them as admin",
             Self::BeforeComment => {
@@ -399,8 +399,9 @@ fn waived(evidence: &Evidence<'_>, rules: &Rules) -> Vec<Waiver> {
             && changes.all(|change| rules.waivers.contains(&change.environment) && change.may_be_waived())
     };
     let pushed_by_author = |version: &&VersionSeen| {
-        version.pusher == Pusher::Known(evidence.author)
-            && version.also_pushed.iter().all(|user| *user == evidence.author)
+        evidence.author.is_some_and(|author| {
+            version.pusher == Pusher::Known(author) && version.also_pushed.iter().all(|user| *user == author)
+        })
     };
     let mut changing = evidence
         .versions
@@ -462,7 +463,7 @@ fn of_environments<'a>(
 /// Why an approval does not count, if it does not.
 fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
     let user = approval.user;
-    if user == evidence.author {
+    if evidence.author == Some(user) {
         return Some(Discount::Author);
     }
     let role = match evidence.roles.get(&user) {
@@ -630,7 +631,7 @@ mod tests {
                 demands: &self.demands,
                 approvals: &self.approvals,
                 roles: &self.roles,
-                author: AUTHOR,
+                author: Some(AUTHOR),
                 versions: &self.versions,
                 shown_at: self.shown_at,
                 voided_at: self.voided_at,

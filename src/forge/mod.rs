@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
-pub use crate::domain::merge_request::{MergeRequest, MergeRequestState, User};
+pub use crate::domain::merge_request::{MergeRequest, MergeRequestState, Thread, User};
 
 /// One version of a merge request: what a push made of it. Newest last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,15 +56,6 @@ pub struct Member {
     pub active: bool,
     /// Their highest level.
     pub level: AccessLevel,
-}
-
-/// What notes are written on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thread {
-    /// A merge request.
-    MergeRequest(MergeRequestNumber),
-    /// An issue.
-    Issue(IssueNumber),
 }
 
 /// A note on a merge request or issue.

@@ -1,4 +1,4 @@
-//! The one comment of a merge request, edited in place: verdict first, then what to do next, then why.
+//! The one comment of a merge request, or in the issue about a push, edited in place: verdict first, then what to do next, then why.
 
 use crate::domain::report::{Report, Standing};
 use crate::domain::signoff::Missing;
@@ -78,7 +78,11 @@ fn footer(report: &Report) -> Markup {
         .as_ref()
         .map(|digest| approve(digest.short()).ours(" signs off what is shown here"));
     let commands: Vec<Markup> = match &report.standing {
-        Standing::Nothing | Standing::Closed | Standing::Done | Standing::Superseded { .. } => vec![help],
+        Standing::Nothing
+        | Standing::Closed
+        | Standing::Done
+        | Standing::Superseded { .. }
+        | Standing::Overtaken(_) => vec![help],
         Standing::Provisioning => vec![cancel, help],
         Standing::Draft | Standing::Refused | Standing::Planning { .. } | Standing::Ready { .. } => {
             vec![plan, help]

@@ -15,7 +15,7 @@ pub fn help(unknown: Option<&str>, marker: &Marker) -> String {
     note.ours("Write one of these as a comment, on a line of its own:\n\n")
         .ours("| Command | What it does |\n|---|---|\n")
         .ours("| `/landfall plan` | plans anew, for instance when the cloud could not be reached |\n")
-        .ours("| `/landfall approve <digest>` | signs off what that digest names: the comment of the merge request shows it. For admins who neither opened nor pushed to it |\n")
+        .ours("| `/landfall approve <digest>` | signs off what that digest names: Landfall's comment shows it. For admins who neither opened nor pushed it |\n")
         .ours("| `/landfall retry` | plans again and does what is left, after something failed |\n")
         .ours("| `/landfall cancel` | stops what landed at the next safe point, and says what exists |\n")
         .ours("| `/landfall help` | shows this list |\n")
@@ -28,10 +28,10 @@ pub fn nothing_to(command: &str, marker: &Marker) -> String {
     let note = Markup::new().marker(marker).ours("\n");
     let note = match command {
         "cancel" => note.ours(
-            "There is nothing to cancel: nothing of this merge request is being provisioned. Before the merge, closing it stops everything.\n",
+            "There is nothing to cancel: nothing of this is being provisioned. Before a merge, closing the merge request stops everything.\n",
         ),
         "retry" => note.ours(
-            "There is nothing to try again here: nothing failed, it is still at work, or a newer merge request has gone on from it.\n",
+            "There is nothing to try again here: nothing failed, it is still at work, or something newer has gone on from it.\n",
         ),
         other => note.ours("There is nothing to do for ").code(other, 40).ours(" here.\n"),
     };

@@ -1,12 +1,11 @@
 //! The issue about content that was pushed to the target branch directly.
 
-use crate::domain::ids::{CommitId, Digest};
-use crate::domain::landing::HeldBecause;
+use crate::domain::ids::CommitId;
 
 use super::comment::fitting;
 use super::escape::{Markup, shown};
-use super::words::{approve, held_because, people};
-use super::{Context, Limits, Marker};
+use super::words::people;
+use super::{Limits, Marker};
 
 /// What was pushed.
 #[derive(Debug, Clone)]
@@ -19,10 +18,6 @@ pub struct DirectPush<'a> {
     pub pusher: Option<&'a str>,
     /// The governed paths that it changed.
     pub paths: &'a [String],
-    /// Why it is held.
-    pub because: &'a [HeldBecause],
-    /// What a release would sign; nothing if it cannot be released.
-    pub digest: Option<&'a Digest>,
 }
 
 /// An issue to open.
@@ -34,9 +29,10 @@ pub struct Issue {
     pub body: String,
 }
 
-/// The issue that says why a direct push was held, and what to do.
+/// The issue that says that a direct push is held, and what to do. It says nothing that anybody signs: whoever may edit
+/// issues may change it. Findings and plan stand in a note.
 #[must_use]
-pub fn issue(push: &DirectPush<'_>, limits: Limits, marker: &Marker, context: &Context<'_>) -> Issue {
+pub fn issue(push: &DirectPush<'_>, limits: Limits, marker: &Marker, admins: &[String]) -> Issue {
     Issue {
         // Forges read references in titles too; a commit's digits are one, and a welcome one.
         title: shown(
@@ -47,12 +43,12 @@ pub fn issue(push: &DirectPush<'_>, limits: Limits, marker: &Marker, context: &C
             200,
         ),
         body: fitting(limits.note, |detail| {
-            body(push, detail.changes.min(100), marker, context)
+            body(push, detail.changes.min(100), marker, admins)
         }),
     }
 }
 
-fn body(push: &DirectPush<'_>, most_paths: usize, marker: &Marker, context: &Context<'_>) -> Markup {
+fn body(push: &DirectPush<'_>, most_paths: usize, marker: &Marker, admins: &[String]) -> Markup {
     let who = match push.pusher {
         Some(username) => Markup::new().mention(username),
         None => Markup::new().ours("Somebody"),
@@ -65,26 +61,12 @@ fn body(push: &DirectPush<'_>, most_paths: usize, marker: &Marker, context: &Con
         .code(push.commit.short(), 8)
         .ours(" to ")
         .code(push.branch, 100)
-        .ours(" directly. **Nothing was provisioned**, and nothing will be until it is signed off.\n");
-    for because in push
-        .because
-        .iter()
-        .filter(|because| **because != HeldBecause::DirectPush)
-    {
-        body = body.ours("\n- ").markup(&held_because(because)).ours("\n");
-    }
-    body = body.ours("\n**What to do**, one of:\n\n")
-        .ours("1. Revert the commit, and open a merge request with the same change: it gets a plan and a sign-off.\n");
-    if let Some(digest) = push.digest {
-        body = body
-            .ours("2. ")
-            .markup(&people(context.admins, " or "))
-            .ours(" (not who pushed it) may release it as it is, with a comment ")
-            .markup(&approve(digest.short()))
-            .ours(" here.\n");
-    } else {
-        body = body.ours("2. An admin may accept it as it is, without provisioning it, with `landfall adopt` on the server that runs Landfall.\n");
-    }
+        .ours(" directly. **Nothing was provisioned**, and nothing will be until it is signed off. Findings, plan and what has become of it stand in Landfall's comment below.\n\n")
+        .ours("**What to do**, one of:\n\n")
+        .ours("1. ")
+        .markup(&people(admins, " or "))
+        .ours(" (not who pushed it, nor whose commits it holds) may release it as it is, if the comment below offers a command for it, by writing that command as a comment here.\n")
+        .ours("2. Revert the commit, and open a merge request with the same change: it gets a plan and a sign-off of its own.\n");
     let shown = push.paths.len().min(most_paths);
     body = body
         .ours("\n**")
@@ -108,36 +90,33 @@ mod tests {
     use super::*;
     use crate::domain::ids::RepositoryId;
 
-    fn push<'a>(commit: &'a CommitId, digest: Option<&'a Digest>, paths: &'a [String]) -> DirectPush<'a> {
+    fn push<'a>(commit: &'a CommitId, paths: &'a [String]) -> DirectPush<'a> {
         DirectPush {
             commit,
             branch: "main",
             pusher: Some("linus"),
             paths,
-            because: &[HeldBecause::DirectPush, HeldBecause::Refused],
-            digest,
         }
     }
 
     fn opened(push: &DirectPush<'_>) -> Issue {
         let repository = RepositoryId::new("platform").unwrap();
-        issue(
-            push,
-            GITLAB,
-            &Marker::direct_push(&repository, push.commit),
-            &context(),
-        )
+        let marker = Marker::direct_push(&repository, push.commit);
+        issue(push, GITLAB, &marker, context().admins)
     }
 
     #[test]
     fn a_direct_push_is_told_to_who_pushed() {
         let report = samples::waiting();
         let paths = vec!["requests/shop/orders.yaml".to_owned()];
-        let released = opened(&push(&report.head, report.digest.as_ref(), &paths));
-        assert!(released.body.contains("@linus pushed commit"));
-        insta::assert_snapshot!("issue", format!("{}\n\n{}", released.title, released.body));
-        let adopted = opened(&push(&report.head, None, &paths));
-        assert!(adopted.body.contains("`landfall adopt`") && !adopted.body.contains("approve"));
+        let told = opened(&push(&report.head, &paths));
+        assert!(told.body.contains("@linus pushed commit"));
+        insta::assert_snapshot!("issue", format!("{}\n\n{}", told.title, told.body));
+        let nobody = opened(&DirectPush {
+            pusher: None,
+            ..push(&report.head, &paths)
+        });
+        assert!(nobody.body.contains("Somebody pushed commit"));
     }
 
     #[test]
@@ -149,7 +128,7 @@ mod tests {
             let hostile = DirectPush {
                 branch: text,
                 pusher: Some(&pusher),
-                ..push(&report.head, None, &paths)
+                ..push(&report.head, &paths)
             };
             samples::assert_only_ours(&opened(&hostile).body);
         }
@@ -159,7 +138,7 @@ mod tests {
     fn ten_thousand_files_fit() {
         let report = samples::waiting();
         let paths: Vec<String> = (0..10_000).map(|n| format!("requests/shop/{n}.yaml")).collect();
-        let body = opened(&push(&report.head, None, &paths)).body;
+        let body = opened(&push(&report.head, &paths)).body;
         assert!(body.contains("and 9900 more"), "{body}");
     }
 }

@@ -1,6 +1,7 @@
 //! Hidden first lines, by which a note of ours is found again after a crash.
 
-use crate::domain::ids::{CommitId, Digest, MergeRequestNumber, NoteId, RepositoryId, RunId};
+use crate::domain::ids::{CommitId, Digest, NoteId, RepositoryId, RunId};
+use crate::domain::landing::Origin;
 
 /// The first line of a note or issue of ours: an HTML comment, which forges do not show. Anyone can write one, so it
 /// counts only together with our own author.
@@ -8,10 +9,10 @@ use crate::domain::ids::{CommitId, Digest, MergeRequestNumber, NoteId, Repositor
 pub struct Marker(String);
 
 impl Marker {
-    /// Of the one comment of a merge request.
+    /// Of the one comment of a merge request, or in the issue about a push.
     #[must_use]
-    pub fn report(repository: &RepositoryId, merge_request: MergeRequestNumber) -> Self {
-        Self(format!("<!-- landfall:report {repository}/{merge_request} -->"))
+    pub fn report(repository: &RepositoryId, origin: &Origin) -> Self {
+        Self(format!("<!-- landfall:report {repository}/{origin} -->"))
     }
 
     /// Of the note that tells how these runs ended, whatever their order.
@@ -58,11 +59,12 @@ impl Marker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::MergeRequestNumber;
 
     #[test]
     fn a_note_is_found_by_its_first_line_only() {
         let repository = RepositoryId::new("platform").unwrap();
-        let marker = Marker::report(&repository, MergeRequestNumber(7));
+        let marker = Marker::report(&repository, &Origin::MergeRequest(MergeRequestNumber(7)));
         assert_eq!(marker.as_str(), "<!-- landfall:report platform/7 -->");
         assert!(marker.marks("<!-- landfall:report platform/7 -->\r\n### Done"));
         assert!(!marker.marks("look:\n<!-- landfall:report platform/7 -->"));

@@ -64,6 +64,7 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
                 | Standing::Failed
                 | Standing::Cancelled
                 | Standing::Superseded { .. }
+                | Standing::Overtaken(_)
                 | Standing::Closed
         );
         let summary = Markup::new()

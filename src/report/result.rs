@@ -41,7 +41,10 @@ fn at_detail(
     let all = |state| !told.is_empty() && told.iter().all(|run| run.state == state);
     let (done, total) = progress(told);
     let note = Markup::new().marker(marker).ours("\n");
-    let author = Markup::new().mention(&report.author);
+    let author = match &report.author {
+        Some(author) => Markup::new().mention(author),
+        None => Markup::new().ours("To whom it concerns"),
+    };
 
     let note = if all(RunState::Succeeded) {
         note.ours("### ✅ Done: ")

@@ -11,7 +11,7 @@ use crate::domain::finding::{Code, Finding, Place, Severity};
 use crate::domain::ids::{
     CommitId, Digest, EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId,
 };
-use crate::domain::landing::HeldBecause;
+use crate::domain::landing::{HeldBecause, Origin};
 use crate::domain::plan::{Action, Plan, PlannedChange, PlannedValue, PropertyChange, ResourceKind};
 use crate::domain::price::{Amount, Estimate, Monthly};
 use crate::domain::report::{Report, ReportedChange, ReportedRun, ReportedStep, Standing};
@@ -21,6 +21,7 @@ use crate::domain::signoff::{Discount, Missing};
 use crate::domain::step::{Failure, FailureClass, StepState};
 
 mod ends;
+mod pushes;
 
 use ends::with_deletion;
 pub(super) use ends::{cancelled, deleted};
@@ -48,7 +49,11 @@ pub(super) fn context() -> Context<'static> {
 }
 
 pub(super) fn marker() -> Marker {
-    Marker::report(&RepositoryId::new("platform").unwrap(), MergeRequestNumber(7))
+    Marker::report(&RepositoryId::new("platform").unwrap(), &seven())
+}
+
+fn seven() -> Origin {
+    Origin::MergeRequest(MergeRequestNumber(7))
 }
 
 /// Fails if a whole note does anything that is not ours, or is a command to us.
@@ -90,9 +95,10 @@ fn planned(name: &str, kind: ResourceKind, action: Action, properties: Vec<Prope
 
 fn with(standing: Standing) -> Report {
     Report {
+        origin: seven(),
         standing,
         head: CommitId::new("3f".repeat(20)).unwrap(),
-        author: "ada".into(),
+        author: Some("ada".into()),
         changes: vec![],
         findings: vec![],
         plan: None,
@@ -388,7 +394,7 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
         base_differs: true,
         ..with_destructive_plan(Standing::Waiting(vec![approvals(1, 2, true)]))
     };
-    let all = vec![
+    let all: Vec<(&'static str, Report)> = vec![
         ("nothing", with(Standing::Nothing)),
         ("draft", with_plan(Standing::Draft)),
         ("refused", refused()),
@@ -449,14 +455,17 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
         (
             "superseded",
             with_plan(Standing::Superseded {
-                by: [MergeRequestNumber(12)].into(),
+                by: [Origin::MergeRequest(MergeRequestNumber(12)), pushes::pushed()].into(),
             }),
         ),
         ("closed", with(Standing::Closed)),
-    ];
+    ]
+    .into_iter()
+    .chain(pushes::of_a_push())
+    .collect();
     let seen: std::collections::BTreeSet<usize> =
         all.iter().map(|(_, report)| number(&report.standing)).collect();
-    assert_eq!(seen.len(), 13, "a standing has no sample");
+    assert_eq!(seen.len(), 14, "a standing has no sample");
     all
 }
 
@@ -476,6 +485,7 @@ fn number(standing: &Standing) -> usize {
         Standing::Closed => 10,
         Standing::Superseded { .. } => 11,
         Standing::Cancelled => 12,
+        Standing::Overtaken(_) => 13,
     }
 }
 
@@ -483,7 +493,7 @@ fn number(standing: &Standing) -> usize {
 pub(super) fn poison(report: &mut Report, text: &str) {
     let evil = || text.to_owned();
     // Never the form of a user name, which may be mentioned.
-    report.author = format!("{text} {text}");
+    report.author = Some(format!("{text} {text}"));
     for change in &mut report.changes {
         change.path = evil();
     }
@@ -552,7 +562,7 @@ pub(super) fn poison(report: &mut Report, text: &str) {
 /// A merge request by someone who tries it on.
 pub(super) fn hostile() -> Report {
     let mut report = refused();
-    report.author = "all".into();
+    report.author = Some("all".into());
     report.changes = with_plan(Standing::Refused).changes;
     report.changes[0].path = "requests/shop/![x](https://evil.example/p.png)|@all.yaml".into();
     report.findings = HOSTILE

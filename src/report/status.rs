@@ -95,6 +95,10 @@ pub fn status(report: &Report, limits: Limits) -> Status {
             StatusState::Pending,
             format!("{word}: a newer change goes on from here"),
         ),
+        Standing::Overtaken(_) => (
+            StatusState::Failed,
+            format!("{word}: it cannot be released any more"),
+        ),
         Standing::Closed => (StatusState::Pending, format!("{word} without a merge")),
     };
     Status {

@@ -1,8 +1,9 @@
 //! The verdict, and what the reader is to do next.
 
 use crate::domain::finding::Severity;
-use crate::domain::landing::HeldBecause;
+use crate::domain::landing::{HeldBecause, Origin};
 use crate::domain::plan::Action;
+use crate::domain::push::Superseded;
 use crate::domain::report::{Report, ReportedRun, ReportedStep, Standing};
 use crate::domain::signoff::Missing;
 use crate::domain::step::{Failure, FailureClass, StepState};
@@ -42,7 +43,7 @@ pub(super) fn sign(standing: &Standing) -> &'static str {
         Standing::Held(_) => "⛔ ",
         Standing::Provisioning => "🚧 ",
         Standing::Cancelled => "⏹️ ",
-        Standing::Superseded { .. } => "⏭️ ",
+        Standing::Superseded { .. } | Standing::Overtaken(_) => "⏭️ ",
         Standing::Closed => "🚫 ",
     }
 }
@@ -69,6 +70,12 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
         Standing::Draft => Next::only(Markup::new().ours(
             "Mark the merge request as ready when it is: until then nobody is asked to sign it off.",
         )),
+        Standing::Refused if report.is_push() => Next::only(
+            Markup::new()
+                .ours("It cannot be released, since its files have ")
+                .count(errors, "finding", "findings")
+                .ours(": revert the push, or put it right with a merge request."),
+        ),
         Standing::Refused if errors > 0 => Next::only(
             Markup::new()
                 .ours("Fix the ")
@@ -88,6 +95,12 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
             points: vec![Markup::new().ours("What is in the way: ").sentence(trouble, REASON)],
         },
         Standing::Waiting(missing) => waiting(report, missing),
+        Standing::Ready { approvers } if report.is_push() => Next::only(
+            Markup::new()
+                .ours("Nothing to do: signed off by ")
+                .markup(&people(approvers, " and "))
+                .ours(", and about to be accepted."),
+        ),
         Standing::Ready { approvers } => Next::only(
             Markup::new()
                 .ours("Signed off by ")
@@ -123,7 +136,7 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
             "It was cancelled: what is done below exists, and the rest was not begun or was broken off. A comment `/landfall retry` goes on; a merge request that reverts this one deletes what exists, under its deletion policy.",
         )),
         Standing::Superseded { by } => {
-            let others: Vec<Markup> = by.iter().take(LISTED).map(|number| Markup::new().code(&format!("!{number}"), 20)).collect();
+            let others: Vec<Markup> = by.iter().take(LISTED).map(named).collect();
             let whom = if others.is_empty() {
                 Markup::new().ours("the repository was adopted anew")
             } else {
@@ -136,6 +149,7 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
                     .ours(", and what is desired goes on from there."),
             )
         }
+        Standing::Overtaken(why) => overtaken(why),
         Standing::Closed => Next::only(Markup::new().ours(
             "It was closed without a merge: nothing was provisioned. Reopen it to go on.",
         )),
@@ -161,6 +175,50 @@ fn given_up(report: &Report) -> Next {
             .take(LISTED)
             .map(|reason| Markup::new().ours("What happened: ").prose(reason, REASON))
             .collect(),
+    }
+}
+
+/// What brought something, in a few words.
+fn named(origin: &Origin) -> Markup {
+    match origin {
+        Origin::MergeRequest(number) => Markup::new().code(&format!("!{number}"), 20),
+        Origin::Push(commit) => Markup::new().ours("a push of ").code(commit.short(), 8),
+    }
+}
+
+/// A push that cannot be released any more.
+fn overtaken(why: &Superseded) -> Next {
+    let (paths, what) = match why {
+        Superseded::Newer { paths } => (
+            paths,
+            "Nothing of this push was provisioned, and it cannot be released any more: the target branch holds, or was given, something newer in ",
+        ),
+        Superseded::Accepted { paths } => (
+            paths,
+            "Nothing of this push was provisioned, and it cannot be released any more: something else was accepted since, or it was accepted by hand, in ",
+        ),
+    };
+    let mut named: Vec<Markup> = paths
+        .iter()
+        .take(LISTED)
+        .map(|path| Markup::new().code(path, 200))
+        .collect();
+    if paths.len() > LISTED {
+        named.push(
+            Markup::new()
+                .ours("and ")
+                .number(paths.len() - LISTED)
+                .ours(" more"),
+        );
+    }
+    Next {
+        sentence: Markup::new()
+            .ours(what)
+            .markup(&Markup::joined(&named, ", "))
+            .ours("."),
+        points: vec![
+            Markup::new().ours("What the target branch holds and nobody signed off stays held: a merge request that changes or reverts it puts it right."),
+        ],
     }
 }
 
@@ -197,7 +255,9 @@ fn waiting(report: &Report, missing: &[Missing]) -> Next {
                     .ours("A policy denies this change: change it and push again; no sign-off can let it pass.")
             }
             Missing::Approvals { needed, counted, because, who, by_digest } => {
-                if *by_digest {
+                if report.is_push() {
+                    points.push(held_because(&HeldBecause::DirectPush));
+                } else if *by_digest {
                     points.push(Markup::new().ours(
                         "The target branch holds other content in these files than was ever signed off. The plan shows the whole difference, and the **Approve** button does not count for it.",
                     ));
@@ -247,9 +307,11 @@ fn approvals(report: &Report, needed: u32, counted: u32, who: &[String], by_dige
             .count(to_usize(counted), "is there", "are there")
             .ours(", from ")
     };
-    let sentence = sentence
-        .markup(&people(who, " or "))
-        .ours(" (not from its author, nor from who pushed to it): read the plan below, then ");
+    let sentence = sentence.markup(&people(who, " or ")).ours(if report.is_push() {
+        " (not from who pushed it, nor whose commits it holds): read the plan below, then "
+    } else {
+        " (not from its author, nor from who pushed to it): read the plan below, then "
+    });
     match (&report.digest, by_digest) {
         (Some(digest), true) => sentence
             .ours("comment ")
@@ -277,6 +339,7 @@ fn held(report: &Report, because: &[HeldBecause], admins: &[String]) -> Next {
             .ours(" (not its author, nor who pushed to it) may release it with a comment ")
             .markup(&approve(digest.short()))
             .ours(" here; otherwise revert the merge."),
+        _ if report.is_push() => sentence.ours("revert the push, or put it right with a merge request."),
         _ => sentence.ours("revert the merge, or put it right with a new merge request."),
     };
     Next {

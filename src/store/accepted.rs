@@ -7,10 +7,13 @@ use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
 use crate::domain::change::Change;
-use crate::domain::ids::{BlobId, CommitId, EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey};
-use crate::domain::key::{Key, ReportSubject};
-use crate::domain::landing::{Accepted, HeldBecause, Landed};
+use crate::domain::ids::{
+    BlobId, CommitId, EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, UserId,
+};
+use crate::domain::key::Key;
+use crate::domain::landing::{Accepted, HeldBecause, Landed, Origin};
 use crate::domain::plan::Plan;
+use crate::domain::push::{HeldPush, PushEnd};
 use crate::domain::request::Request;
 use crate::domain::review::{self, Evaluation, Review};
 use crate::domain::rules::Rules;
@@ -21,7 +24,7 @@ use crate::domain::tree::RULES_PATH;
 use crate::store::keys::{self, Touch};
 use crate::store::repositories::Examined;
 use crate::store::values::{from_json, parse, to_integer, to_json, to_micros};
-use crate::store::{Lease, Store, StoreError, audit, repositories, requests, reviews};
+use crate::store::{Lease, Store, StoreError, audit, pushes, repositories, requests, reviews};
 
 /// A file of the desired state.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,11 +90,50 @@ impl AcceptedFiles {
     }
 }
 
+/// What a sign-off was judged by, with the approvals.
+#[derive(Debug, Clone)]
+pub enum Evidence {
+    /// A merge request.
+    Review(Box<Review>),
+    /// A push that was held.
+    Push(Box<HeldPush>),
+}
+
+impl Evidence {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Review(review) => Origin::MergeRequest(review.facts.number),
+            Self::Push(push) => push.origin(),
+        }
+    }
+
+    fn author(&self) -> Option<UserId> {
+        match self {
+            Self::Review(review) => Some(review.facts.author.id),
+            Self::Push(push) => push.pusher.as_ref().map(|user| user.id),
+        }
+    }
+
+    fn was_held(&self) -> bool {
+        match self {
+            Self::Review(review) => matches!(review.landed, Some(review::Landed::Held { .. })),
+            Self::Push(_) => true,
+        }
+    }
+
+    fn to_json(&self) -> Result<String, StoreError> {
+        match self {
+            Self::Review(review) => to_json("review", review),
+            Self::Push(push) => to_json("push", push),
+        }
+    }
+}
+
 /// A landing to accept.
 #[derive(Debug, Clone)]
 pub struct Acceptance {
-    /// The merge request, with the approvals that were judged.
-    pub review: Review,
+    /// What it was judged by.
+    pub evidence: Evidence,
     /// What was signed.
     pub evaluation: Evaluation,
     /// The commit of the target branch that holds it.
@@ -197,18 +239,22 @@ impl Store {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
                 let Acceptance {
-                    review,
+                    evidence,
                     evaluation,
                     commit,
                     examined,
                     contents,
                 } = acceptance;
-                let number = review.facts.number;
+                let origin = evidence.origin();
+                let (number, merged_at) = match &evidence {
+                    Evidence::Review(review) => (Some(review.facts.number), review.facts.merged_at),
+                    Evidence::Push(_) => (None, None),
+                };
                 // Before anything is accepted: it was judged under the rules that stand there now.
                 let record = Record::Accepted {
-                    merge_request: number,
-                    author: Some(review.facts.author.id),
-                    released: matches!(review.landed, Some(review::Landed::Held { .. })),
+                    origin: origin.clone(),
+                    author: evidence.author(),
+                    released: evidence.was_held(),
                     commit: commit.clone(),
                     digest: signed_off.digest().clone(),
                     approvers: signed_off.approvers().to_vec(),
@@ -216,7 +262,7 @@ impl Store {
                     transitions: evaluation.transitions.clone(),
                 };
                 audit::append(connection, &id, &record, now).await?;
-                let sign_off = put_sign_off(connection, &id, &review, &commit, &signed_off, now).await?;
+                let sign_off = put_sign_off(connection, &id, &evidence, &commit, &signed_off, now).await?;
                 for (blob, bytes) in &contents {
                     put_blob(connection, blob, bytes).await?;
                 }
@@ -225,13 +271,21 @@ impl Store {
                 }
                 let plan = evaluation.plan().cloned().unwrap_or_default();
                 for goal in evaluation.goals() {
-                    requests::put(connection, &id, &goal, &plan, &signed_off, number, now).await?;
+                    requests::put(connection, &id, &goal, &plan, &signed_off, &origin, now).await?;
                 }
                 if let Some(examined) = &examined {
-                    repositories::examine(connection, &id, examined, review.facts.merged_at).await?;
+                    repositories::examine(connection, &id, examined, merged_at).await?;
                 }
-                let landed = Some(review::Landed::Accepted { commit });
-                reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
+                match evidence {
+                    Evidence::Review(review) => {
+                        let landed = Some(review::Landed::Accepted { commit });
+                        reviews::put(connection, &id, &Review { landed, ..*review }, now).await?;
+                    }
+                    Evidence::Push(push) => {
+                        let end = Some(PushEnd::Accepted);
+                        pushes::put(connection, &id, &HeldPush { end, ..*push }, now).await?;
+                    }
+                }
                 let news = News {
                     rules: evaluation.transitions.iter().any(|t| t.subject == Subject::Rules),
                     paths: evaluation.transitions.iter().map(|t| t.path.clone()).collect(),
@@ -244,7 +298,8 @@ impl Store {
                 if news.rules {
                     requests::touch_waiting(connection, &id, now).await?;
                 }
-                touch_open_reviews(connection, &id, &news, Some(number), now).await
+                pushes::touch_open(connection, &id, now).await?;
+                touch_open_reviews(connection, &id, &news, number, now).await
             })
         })
         .await
@@ -284,7 +339,7 @@ impl Store {
                     .execute(&mut *connection)
                     .await?;
                 }
-                let paths: Vec<String> = landed.into_iter().map(|one| one.path).collect();
+                let paths: Vec<String> = landed.iter().map(|one| one.path.clone()).collect();
                 let record =
                     Record::Held { merge_request, commit: commit.clone(), because: because.clone(), paths: paths.clone() };
                 audit::append(connection, &id, &record, now).await?;
@@ -292,40 +347,22 @@ impl Store {
                 repositories::examine(connection, &id, &examined, merged_at).await?;
                 let news = News { paths: paths.into_iter().collect(), ..News::default() };
                 touch_open_reviews(connection, &id, &news, merge_request, now).await?;
+                pushes::touch_open(connection, &id, now).await?;
                 match review {
                     Some(review) => {
                         let landed = Some(review::Landed::Held { commit, because });
                         reviews::put(connection, &id, &Review { landed, ..review }, now).await
                     }
                     None => {
-                        let subject = ReportSubject::Push(commit);
-                        keys::touch(connection, &Touch::fact(Key::Report { repository: id, subject }), now).await
+                        let push = HeldPush::new(examined.from, commit.clone(), landed, now);
+                        pushes::put_new(connection, &id, push, now).await?;
+                        let key = Key::Push { repository: id, commit };
+                        keys::touch(connection, &Touch::fact(key), now).await
                     }
                 }
             })
         })
         .await
-    }
-
-    /// What a direct push brought that is held: the paths, and why.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn held_push(
-        &self,
-        repository: &RepositoryId,
-        commit: &CommitId,
-    ) -> Result<Vec<(String, HeldBecause)>, StoreError> {
-        let rows: Vec<(String, String)> = sqlx::query_as(
-            "SELECT path, because FROM held WHERE repository = ?1 AND commit_id = ?2 AND merge_request IS NULL ORDER BY path",
-        )
-        .bind(repository.as_str())
-        .bind(commit.as_str())
-        .fetch_all(self.readers())
-        .await?;
-        rows.into_iter()
-            .map(|(path, because)| Ok((path, from_json("reason", &because)?)))
-            .collect()
     }
 
     /// Accepts a tree by hand, without running anything: the desired state is what the tree holds, and landings are
@@ -356,7 +393,7 @@ impl Store {
                 // What was signed off for another tree is not signed off for this one.
                 sqlx::query(
                     "UPDATE requests SET generation = generation + 1, deleted = 1, sign_off = NULL, signed_plan = ?2,
-                       merge_request = NULL, pending = '{}', held = NULL, retry = 0
+                       origin = NULL, pending = '{}', held = NULL, retry = 0
                      WHERE repository = ?1",
                 )
                 .bind(id.as_str())
@@ -428,22 +465,22 @@ async fn put_blob(connection: &mut SqliteConnection, blob: &BlobId, bytes: &[u8]
 async fn put_sign_off(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
-    review: &Review,
+    evidence: &Evidence,
     commit: &CommitId,
     signed_off: &SignedOff,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
-    // One landing uses a merge request's sign-off up: a second one breaks the constraint.
+    // One landing uses its sign-off up: a second one breaks the constraint.
     Ok(sqlx::query_scalar(
-        "INSERT INTO sign_offs (repository, merge_request, commit_id, digest, approvers, review, at)
+        "INSERT INTO sign_offs (repository, origin, commit_id, digest, approvers, evidence, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
     )
     .bind(repository.as_str())
-    .bind(to_integer(review.facts.number.0)?)
+    .bind(evidence.origin().to_string())
     .bind(commit.as_str())
     .bind(signed_off.digest().as_str())
     .bind(to_json("approvers", &signed_off.approvers())?)
-    .bind(to_json("review", review)?)
+    .bind(evidence.to_json()?)
     .bind(to_micros(now))
     .fetch_one(connection)
     .await?)

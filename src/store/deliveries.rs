@@ -2,13 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::ids::{Digest, MergeRequestNumber, RepositoryId};
+use crate::domain::ids::{Digest, RepositoryId};
 use crate::domain::key::Key;
-use crate::store::commands;
+use crate::domain::merge_request::Thread;
 use crate::store::keys::{self, Touch};
 use crate::store::reviews::{self, Push};
 use crate::store::values::to_micros;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, commands, pushes};
 
 /// What is kept of a webhook call: not its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub struct DeliveryRecord {
     pub at: Timestamp,
     /// The push that it tells of: kept, since it can exclude the pusher from signing off.
     pub push: Option<Push>,
-    /// The merge request that it tells of a note on: its notes are to be read.
-    pub note_on: Option<MergeRequestNumber>,
+    /// What it tells of a note on: the notes there are to be read.
+    pub note_on: Option<Thread>,
 }
 
 /// How long a landing waits for the other webhook: a merge is told of twice, as a push and as a merge request's event.
@@ -73,8 +73,14 @@ impl Store {
                 if let Some(push) = &delivery.push {
                     reviews::put_push(connection, &repository, push, now).await?;
                 }
-                if let Some(number) = delivery.note_on {
-                    commands::put_notes_due(connection, &repository, number).await?;
+                match delivery.note_on {
+                    Some(Thread::MergeRequest(number)) => {
+                        commands::put_notes_due(connection, &repository, number).await?;
+                    }
+                    Some(Thread::Issue(issue)) => {
+                        pushes::put_notes_due(connection, &repository, issue, now).await?;
+                    }
+                    None => {}
                 }
                 for key in delivery.keys {
                     let touch = match key {

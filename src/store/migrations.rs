@@ -27,6 +27,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "history",
         include_str!("../../migrations/sqlite/0006_history.sql"),
     ),
+    (
+        7,
+        "origins",
+        include_str!("../../migrations/sqlite/0007_origins.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

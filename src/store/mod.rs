@@ -24,6 +24,8 @@ mod given_up;
 mod history;
 mod keys;
 mod migrations;
+mod origins;
+mod pushes;
 mod reports;
 mod repositories;
 mod requests;
@@ -32,7 +34,7 @@ mod runs;
 mod values;
 mod writer;
 
-pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Holding};
+pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Evidence, Holding};
 pub use audit::{AuditLog, AuditRecord, Sealed};
 pub use commands::{ObeyedNote, ReadNotes};
 pub use deliveries::{DeliveryRecord, Recorded};

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use crate::domain::ids::{Digest, MergeRequestNumber, RepositoryId};
-use crate::domain::key::{Key, ReportSubject};
+use crate::domain::ids::{CommitId, Digest, IssueNumber, RepositoryId};
+use crate::domain::key::Key;
+use crate::domain::landing::Origin;
 use crate::domain::review::{Review, Shown};
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_json, from_micros, parse, to_integer, to_micros};
-use crate::store::{Lease, Store, StoreError};
+use crate::store::{Lease, Store, StoreError, origins, pushes};
 
 /// A note (or issue) of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +30,14 @@ impl Store {
     pub async fn note(
         &self,
         repository: &RepositoryId,
-        subject: &ReportSubject,
+        origin: &Origin,
         marker: &str,
     ) -> Result<Option<OwnNote>, StoreError> {
         let row: Option<(Option<i64>, Option<String>, Option<i64>)> = sqlx::query_as(
             "SELECT number, digest, at FROM notes WHERE repository = ?1 AND subject = ?2 AND marker = ?3",
         )
         .bind(repository.as_str())
-        .bind(subject_text(subject))
+        .bind(origin.to_string())
         .bind(marker)
         .fetch_optional(self.readers())
         .await?;
@@ -51,7 +52,7 @@ impl Store {
     }
 
     /// Records that a note is about to be written or changed: after a crash it may say the new or the old. `shows` is
-    /// the digest that it will show, for the comment of a merge request; what it showed before is then shown no more.
+    /// the digest that it will show, for the comment that holds the plan; what it showed before is then shown no more.
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
@@ -59,13 +60,13 @@ impl Store {
         &self,
         lease: &Lease,
         repository: &RepositoryId,
-        subject: &ReportSubject,
+        origin: &Origin,
         marker: &str,
         shows: Option<Option<Digest>>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (lease, repository) = (lease.clone(), repository.clone());
-        let (subject, marker) = (subject.clone(), marker.to_owned());
+        let (origin, marker) = (origin.clone(), marker.to_owned());
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
@@ -75,18 +76,19 @@ impl Store {
                        digest = NULL, at = excluded.at",
                 )
                 .bind(repository.as_str())
-                .bind(subject_text(&subject))
+                .bind(origin.to_string())
                 .bind(marker)
                 .bind(to_micros(now))
                 .execute(&mut *connection)
                 .await?;
-                if let (Some(shows), ReportSubject::MergeRequest(number)) = (shows, &subject) {
-                    sqlx::query(
-                        "UPDATE reviews SET shown_digest = NULL, shown_at = NULL
-                         WHERE repository = ?1 AND number = ?2 AND shown_digest IS NOT ?3",
-                    )
+                if let Some(shows) = shows {
+                    let row = origins::row(&origin);
+                    sqlx::query(sqlx::AssertSqlSafe(format!(
+                        "UPDATE {} SET shown_digest = NULL, shown_at = NULL WHERE {} AND shown_digest IS NOT ?3",
+                        row.table, row.condition
+                    )))
                     .bind(repository.as_str())
-                    .bind(to_integer(number.0)?)
+                    .bind(&row.id)
                     .bind(shows.as_ref().map(Digest::as_str))
                     .execute(connection)
                     .await?;
@@ -97,7 +99,7 @@ impl Store {
         .await
     }
 
-    /// Records what a note says, and with it the plan that a merge request's comment shows: the time of one that it
+    /// Records what a note says, and with it the plan that it shows, if it is the one for that: the time of one that it
     /// showed already stays. Who approved while it was being written is looked at again.
     ///
     /// # Errors
@@ -106,13 +108,13 @@ impl Store {
         &self,
         lease: &Lease,
         repository: &RepositoryId,
-        subject: &ReportSubject,
+        origin: &Origin,
         marker: &str,
         note: OwnNote,
         shown: Option<Shown>,
     ) -> Result<(), StoreError> {
         let (lease, repository) = (lease.clone(), repository.clone());
-        let (subject, marker) = (subject.clone(), marker.to_owned());
+        let (origin, marker) = (origin.clone(), marker.to_owned());
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
@@ -123,22 +125,23 @@ impl Store {
                        number = excluded.number, digest = excluded.digest, at = excluded.at",
                 )
                 .bind(repository.as_str())
-                .bind(subject_text(&subject))
+                .bind(origin.to_string())
                 .bind(marker)
                 .bind(note.number.map(to_integer).transpose()?)
                 .bind(note.digest.as_ref().map(Digest::as_str))
                 .bind(note.at.map(to_micros))
                 .execute(&mut *connection)
                 .await?;
-                let (Some(shown), ReportSubject::MergeRequest(number)) = (shown, &subject) else {
+                let Some(shown) = shown else {
                     return Ok(());
                 };
-                let is_new = sqlx::query(
-                    "UPDATE reviews SET shown_digest = ?3, shown_at = ?4
-                     WHERE repository = ?1 AND number = ?2 AND shown_digest IS NOT ?3",
-                )
+                let row = origins::row(&origin);
+                let is_new = sqlx::query(sqlx::AssertSqlSafe(format!(
+                    "UPDATE {} SET shown_digest = ?3, shown_at = ?4 WHERE {} AND shown_digest IS NOT ?3",
+                    row.table, row.condition
+                )))
                 .bind(repository.as_str())
-                .bind(to_integer(number.0)?)
+                .bind(&row.id)
                 .bind(shown.digest.as_str())
                 .bind(to_micros(shown.at))
                 .execute(&mut *connection)
@@ -148,15 +151,48 @@ impl Store {
                 // Where nobody has to approve, nobody's approval tells that it is time to look again.
                 let again = is_new
                     && (keys::is_touched_since(connection, &lease).await?
-                        || is_waived(connection, &repository, *number).await?);
+                        || is_waived(connection, &repository, &origin).await?);
                 if again {
-                    let key = Key::Review {
-                        repository,
-                        merge_request: *number,
-                    };
+                    let key = Key::look_at(&repository, &origin);
                     keys::touch(connection, &Touch::fact(key), shown.at).await?;
                 }
                 Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Records the issue about a pushed commit: the push is tied to it, and its notes are to be read.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn record_issue(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        commit: &CommitId,
+        marker: &str,
+        issue: IssueNumber,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (lease, repository) = (lease.clone(), repository.clone());
+        let (commit, marker) = (commit.clone(), marker.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                sqlx::query(
+                    "INSERT INTO notes (repository, subject, marker, number, at) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (repository, subject, marker) DO UPDATE SET
+                       number = excluded.number, at = excluded.at",
+                )
+                .bind(repository.as_str())
+                .bind(Origin::Push(commit.clone()).to_string())
+                .bind(marker)
+                .bind(to_integer(issue.0)?)
+                .bind(to_micros(now))
+                .execute(&mut *connection)
+                .await?;
+                pushes::put_issue(connection, &repository, &commit, issue, now).await
             })
         })
         .await
@@ -169,12 +205,12 @@ impl Store {
     pub async fn status(
         &self,
         repository: &RepositoryId,
-        subject: &ReportSubject,
+        origin: &Origin,
     ) -> Result<Option<Digest>, StoreError> {
         let digest: Option<String> =
             sqlx::query_scalar("SELECT digest FROM statuses WHERE repository = ?1 AND subject = ?2")
                 .bind(repository.as_str())
-                .bind(subject_text(subject))
+                .bind(origin.to_string())
                 .fetch_optional(self.readers())
                 .await?;
         digest.map(|text| parse("digest", &text)).transpose()
@@ -188,11 +224,11 @@ impl Store {
         &self,
         lease: &Lease,
         repository: &RepositoryId,
-        subject: &ReportSubject,
+        origin: &Origin,
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let (lease, repository) = (lease.clone(), repository.clone());
-        let (subject, digest) = (subject_text(subject), digest.clone());
+        let (subject, digest) = (origin.to_string(), digest.clone());
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
@@ -212,19 +248,16 @@ impl Store {
     }
 }
 
-fn subject_text(subject: &ReportSubject) -> String {
-    match subject {
-        ReportSubject::MergeRequest(number) => number.to_string(),
-        ReportSubject::Push(commit) => format!("commit-{commit}"),
-    }
-}
-
-/// Whether a policy says that somebody need not approve.
+/// Whether a policy says that somebody need not approve a merge request. Of what was pushed without one, nobody's is
+/// waived.
 async fn is_waived(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
-    number: MergeRequestNumber,
+    origin: &Origin,
 ) -> Result<bool, StoreError> {
+    let Origin::MergeRequest(number) = origin else {
+        return Ok(false);
+    };
     let text: Option<String> =
         sqlx::query_scalar("SELECT review FROM reviews WHERE repository = ?1 AND number = ?2")
             .bind(repository.as_str())

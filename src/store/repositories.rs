@@ -5,12 +5,12 @@ use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
 use crate::domain::ids::{CommitId, RepositoryId};
-use crate::domain::key::{Key, ReportSubject};
+use crate::domain::landing::Origin;
 use crate::domain::review::{Landed, Review};
 use crate::store::accepted::{News, touch_open_reviews};
-use crate::store::keys::{self, Touch};
+use crate::store::keys;
 use crate::store::values::{from_integer, from_micros, parse, to_integer, to_micros};
-use crate::store::{Lease, Store, StoreError, audit, reviews};
+use crate::store::{Lease, Store, StoreError, audit, origins, pushes, reviews};
 
 /// How far a repository's history was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,11 +188,7 @@ impl Store {
                     now,
                 )
                 .await?;
-                let report = Key::Report {
-                    repository: id,
-                    subject: ReportSubject::Push(head),
-                };
-                keys::touch(connection, &Touch::fact(report), now).await
+                origins::touch_report(connection, &id, &Origin::Push(head), now).await
             })
         })
         .await
@@ -257,7 +253,8 @@ impl Store {
                         .or(Some(Landed::Nothing { commit: examined.to }));
                     reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
                 }
-                Ok(())
+                // What was put back supersedes whoever pushed it.
+                pushes::touch_open(connection, &id, now).await
             })
         })
         .await

@@ -7,14 +7,14 @@ use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
 use crate::domain::change::Goal;
-use crate::domain::ids::{Digest, Generation, MergeRequestNumber, RepositoryId, RequestKey};
+use crate::domain::ids::{Digest, Generation, RepositoryId, RequestKey};
 use crate::domain::key::{Key, Share};
-use crate::domain::landing::HeldBecause;
+use crate::domain::landing::{HeldBecause, Origin};
 use crate::domain::plan::Plan;
 use crate::domain::signoff::SignedOff;
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_json, parse, to_integer, to_json};
-use crate::store::{Lease, Store, StoreError, audit, reviews};
+use crate::store::{Lease, Store, StoreError, audit, origins};
 
 /// The newest generation of a request, and what it rests on.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,8 +27,8 @@ pub struct Desired {
     pub sign_off: Option<Digest>,
     /// What was signed for it.
     pub signed_plan: Plan,
-    /// The merge request that brought it.
-    pub merge_request: Option<MergeRequestNumber>,
+    /// What brought it.
+    pub origin: Option<Origin>,
     /// Tokens of plans that take their time.
     pub pending: BTreeMap<String, String>,
     /// Why its run is not made.
@@ -59,7 +59,7 @@ type DesiredRow = (
     String,
     Option<String>,
     String,
-    Option<i64>,
+    Option<String>,
     String,
     Option<String>,
     bool,
@@ -69,15 +69,15 @@ type DesiredRow = (
 );
 
 impl Store {
-    /// The merge requests of which something landed and is not there, so that a retry may be asked for: a run failed,
+    /// The merge requests and pushes of which something is accepted and is not there, so that a retry may be asked for: a run failed,
     /// or died, or was stopped, or was not made.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn retryable(&self, repository: &RepositoryId) -> Result<Vec<MergeRequestNumber>, StoreError> {
-        let rows: Vec<i64> = sqlx::query_scalar(
-            "SELECT DISTINCT merge_request FROM requests
-             WHERE repository = ?1 AND merge_request IS NOT NULL AND sign_off IS NOT NULL
+    pub async fn retryable(&self, repository: &RepositoryId) -> Result<Vec<Origin>, StoreError> {
+        let rows: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT origin FROM requests
+             WHERE repository = ?1 AND origin IS NOT NULL AND sign_off IS NOT NULL
                AND (held IS NOT NULL OR cancelled IS NOT NULL OR EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository
                  AND runs.request = requests.request AND runs.generation = requests.generation))
                AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository
@@ -88,9 +88,7 @@ impl Store {
         .bind(repository.as_str())
         .fetch_all(self.readers())
         .await?;
-        rows.into_iter()
-            .map(|number| Ok(MergeRequestNumber(from_integer(number)?)))
-            .collect()
+        rows.iter().map(|origin| parse("origin", origin)).collect()
     }
 
     /// The newest generation of a request; nothing if it was never accepted.
@@ -103,7 +101,7 @@ impl Store {
         request: &RequestKey,
     ) -> Result<Option<Desired>, StoreError> {
         let row: Option<DesiredRow> = sqlx::query_as(
-            "SELECT generation, content, deleted, removal, sign_off, signed_plan, merge_request, pending, held, retry,
+            "SELECT generation, content, deleted, removal, sign_off, signed_plan, origin, pending, held, retry,
                (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
                 AND runs.request = requests.request AND runs.generation = requests.generation),
                (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
@@ -122,7 +120,7 @@ impl Store {
             removal,
             sign_off,
             plan,
-            merge_request,
+            origin,
             pending,
             held,
             retry,
@@ -142,9 +140,7 @@ impl Store {
             },
             sign_off: sign_off.map(|text| parse("digest", &text)).transpose()?,
             signed_plan: from_json("plan", &plan)?,
-            merge_request: merge_request
-                .map(|number| from_integer(number).map(MergeRequestNumber))
-                .transpose()?,
+            origin: origin.map(|text| parse("origin", &text)).transpose()?,
             pending: from_json("plan tokens", &pending)?,
             held: held.map(|text| from_json("reason", &text)).transpose()?,
             runs: from_integer(runs)?,
@@ -154,61 +150,53 @@ impl Store {
         }))
     }
 
-    /// Whether a run of a merge request's requests is to be made or is at work, so that it can be stopped.
+    /// Whether a run of what a merge request or push brought is to be made or is at work, so that it can be stopped.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn can_cancel(
-        &self,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-    ) -> Result<bool, StoreError> {
-        self.any_request(repository, number, IN_FLIGHT).await
+    pub async fn can_cancel(&self, repository: &RepositoryId, origin: &Origin) -> Result<bool, StoreError> {
+        self.any_request(repository, origin, IN_FLIGHT).await
     }
 
-    /// Whether a merge request's requests have something that can be tried again.
+    /// Whether what a merge request or push brought has something that can be tried again.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn can_retry(
-        &self,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-    ) -> Result<bool, StoreError> {
-        self.any_request(repository, number, RETRYABLE).await
+    pub async fn can_retry(&self, repository: &RepositoryId, origin: &Origin) -> Result<bool, StoreError> {
+        self.any_request(repository, origin, RETRYABLE).await
     }
 
     async fn any_request(
         &self,
         repository: &RepositoryId,
-        number: MergeRequestNumber,
+        origin: &Origin,
         condition: &'static str,
     ) -> Result<bool, StoreError> {
         let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-            "SELECT COUNT(*) FROM requests WHERE repository = ?1 AND merge_request = ?2 AND {condition}"
+            "SELECT COUNT(*) FROM requests WHERE repository = ?1 AND origin = ?2 AND {condition}"
         )))
         .bind(repository.as_str())
-        .bind(to_integer(number.0)?)
+        .bind(origin.to_string())
         .fetch_one(self.readers())
         .await?;
         Ok(count > 0)
     }
 
-    /// Why the requests of a merge request that landed are held, if they are.
+    /// Why the requests that a merge request or push brought are held, if they are.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn held_requests(
         &self,
         repository: &RepositoryId,
-        number: MergeRequestNumber,
+        origin: &Origin,
     ) -> Result<Vec<(RequestKey, HeldBecause)>, StoreError> {
         let rows: Vec<(String, String)> = sqlx::query_as(
             "SELECT request, held FROM requests
-             WHERE repository = ?1 AND merge_request = ?2 AND held IS NOT NULL ORDER BY request",
+             WHERE repository = ?1 AND origin = ?2 AND held IS NOT NULL ORDER BY request",
         )
         .bind(repository.as_str())
-        .bind(to_integer(number.0)?)
+        .bind(origin.to_string())
         .fetch_all(self.readers())
         .await?;
         rows.into_iter()
@@ -216,32 +204,29 @@ impl Store {
             .collect()
     }
 
-    /// Which of these requests were changed again since, and by which merge request; by none where the repository was
-    /// adopted anew.
+    /// Which of these requests were changed again since, and by what; by nothing where the repository was adopted anew.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn superseded_requests(
         &self,
         repository: &RepositoryId,
-        number: MergeRequestNumber,
+        origin: &Origin,
         requests: &[&RequestKey],
-    ) -> Result<BTreeMap<RequestKey, Option<MergeRequestNumber>>, StoreError> {
+    ) -> Result<BTreeMap<RequestKey, Option<Origin>>, StoreError> {
         let keys: Vec<String> = requests.iter().map(ToString::to_string).collect();
-        let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
-            "SELECT request, merge_request FROM requests
-             WHERE repository = ?1 AND request IN (SELECT value FROM json_each(?2)) AND merge_request IS NOT ?3",
+        let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+            "SELECT request, origin FROM requests
+             WHERE repository = ?1 AND request IN (SELECT value FROM json_each(?2)) AND origin IS NOT ?3",
         )
         .bind(repository.as_str())
         .bind(to_json("request keys", &keys)?)
-        .bind(to_integer(number.0)?)
+        .bind(origin.to_string())
         .fetch_all(self.readers())
         .await?;
         rows.into_iter()
             .map(|(request, by)| {
-                let by = by
-                    .map(|number| from_integer(number).map(MergeRequestNumber))
-                    .transpose()?;
+                let by = by.map(|text| parse("origin", &text)).transpose()?;
                 Ok((parse("request key", &request)?, by))
             })
             .collect()
@@ -295,9 +280,9 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
-                let merge_request: Option<Option<i64>> = sqlx::query_scalar(
+                let origin: Option<Option<String>> = sqlx::query_scalar(
                     "UPDATE requests SET held = ?4, retry = 0, pending = '{}'
-                     WHERE repository = ?1 AND request = ?2 AND generation = ?3 RETURNING merge_request",
+                     WHERE repository = ?1 AND request = ?2 AND generation = ?3 RETURNING origin",
                 )
                 .bind(id.as_str())
                 .bind(request.to_string())
@@ -305,7 +290,7 @@ impl Store {
                 .bind(to_json("reason", &because)?)
                 .fetch_optional(&mut *connection)
                 .await?;
-                let Some(merge_request) = merge_request else {
+                let Some(origin) = origin else {
                     return Ok(());
                 };
                 audit::append(
@@ -319,9 +304,8 @@ impl Store {
                     now,
                 )
                 .await?;
-                if let Some(number) = merge_request {
-                    let number = MergeRequestNumber(from_integer(number)?);
-                    keys::touch(connection, &Touch::fact(reviews::report_key(&id, number)), now).await?;
+                if let Some(origin) = origin {
+                    origins::touch_report(connection, &id, &parse("origin", &origin)?, now).await?;
                 }
                 Ok(())
             })
@@ -342,11 +326,11 @@ const RETRYABLE: &str = "sign_off IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM runs WHERE runs.repository = requests.repository AND runs.request = requests.request
     AND runs.generation = requests.generation AND (runs.finished_at IS NULL OR runs.state = '\"succeeded\"'))";
 
-/// Stops the requests of a merge request, or tries them again, and touches what follows; for use inside other intents.
+/// Stops the requests that something brought, or tries them again, and touches what follows; for use inside other intents.
 pub(in crate::store) async fn steer(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
-    number: MergeRequestNumber,
+    origin: &Origin,
     cancelled_by: Option<&str>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -355,10 +339,10 @@ pub(in crate::store) async fn steer(
         None => ("cancelled = ?3, retry = 1", RETRYABLE),
     };
     let requests: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-        "UPDATE requests SET {change} WHERE repository = ?1 AND merge_request = ?2 AND {condition} RETURNING request"
+        "UPDATE requests SET {change} WHERE repository = ?1 AND origin = ?2 AND {condition} RETURNING request"
     )))
     .bind(repository.as_str())
-    .bind(to_integer(number.0)?)
+    .bind(origin.to_string())
     .bind(cancelled_by)
     .fetch_all(&mut *connection)
     .await?;
@@ -373,10 +357,10 @@ pub(in crate::store) async fn steer(
     }
     // What is not over goes on, should its key be dead.
     let unfinished: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT request FROM runs WHERE repository = ?1 AND merge_request = ?2 AND finished_at IS NULL",
+        "SELECT DISTINCT request FROM runs WHERE repository = ?1 AND origin = ?2 AND finished_at IS NULL",
     )
     .bind(repository.as_str())
-    .bind(to_integer(number.0)?)
+    .bind(origin.to_string())
     .fetch_all(&mut *connection)
     .await?;
     for request in unfinished {
@@ -434,23 +418,23 @@ pub(in crate::store) async fn put(
     goal: &Goal,
     signed_plan: &Plan,
     signed_off: &SignedOff,
-    number: MergeRequestNumber,
+    origin: &Origin,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let key = &goal.request.key;
-    let superseded: Option<Option<i64>> =
-        sqlx::query_scalar("SELECT merge_request FROM requests WHERE repository = ?1 AND request = ?2")
+    let superseded: Option<Option<String>> =
+        sqlx::query_scalar("SELECT origin FROM requests WHERE repository = ?1 AND request = ?2")
             .bind(repository.as_str())
             .bind(key.to_string())
             .fetch_optional(&mut *connection)
             .await?;
     sqlx::query(
-        "INSERT INTO requests (repository, request, generation, content, deleted, removal, sign_off, signed_plan, merge_request)
+        "INSERT INTO requests (repository, request, generation, content, deleted, removal, sign_off, signed_plan, origin)
          VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (repository, request) DO UPDATE SET
            generation = requests.generation + 1, content = excluded.content, deleted = excluded.deleted,
            removal = excluded.removal, sign_off = excluded.sign_off, signed_plan = excluded.signed_plan,
-           merge_request = excluded.merge_request, pending = '{}', held = NULL, retry = 0,
+           origin = excluded.origin, pending = '{}', held = NULL, retry = 0,
            cancelled = NULL",
     )
     .bind(repository.as_str())
@@ -460,7 +444,7 @@ pub(in crate::store) async fn put(
     .bind(to_json("deletion policy", &goal.removal)?)
     .bind(signed_off.digest().as_str())
     .bind(to_json("plan", &signed_plan.of_request(key))?)
-    .bind(to_integer(number.0)?)
+    .bind(origin.to_string())
     .execute(&mut *connection)
     .await?;
     let touch = Touch::fact(Key::Request {
@@ -469,16 +453,10 @@ pub(in crate::store) async fn put(
     });
     let touch = touch.share(Share::of_team(repository, &goal.request.team));
     keys::touch(connection, &touch, now).await?;
-    // A run of the older generation stops at its next safe point, and its merge request says so.
+    // A run of the older generation stops at its next safe point, and its report says so.
     touch_runs(connection, repository, key, now).await?;
     if let Some(Some(before)) = superseded {
-        let before = MergeRequestNumber(from_integer(before)?);
-        keys::touch(
-            connection,
-            &Touch::fact(reviews::report_key(repository, before)),
-            now,
-        )
-        .await?;
+        origins::touch_report(connection, repository, &parse("origin", &before)?, now).await?;
     }
     Ok(())
 }

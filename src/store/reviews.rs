@@ -8,13 +8,14 @@ use crate::domain::finding::Severity;
 use std::collections::BTreeSet;
 
 use crate::domain::ids::{CommitId, MergeRequestNumber, RepositoryId, RequestKey, UserId};
-use crate::domain::key::{Key, ReportSubject};
+use crate::domain::key::Key;
+use crate::domain::landing::Origin;
 use crate::domain::merge_request::{MergeRequestState, User};
-use crate::domain::review::{Landed, Review, Shown};
+use crate::domain::review::{Evaluation, Landed, Review, Shown};
 use crate::store::accepted::{News, touch_open_reviews};
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_json, from_micros, parse, to_integer, to_json, to_micros};
-use crate::store::{Lease, Store, StoreError, audit};
+use crate::store::{Lease, Store, StoreError, audit, origins};
 
 /// A push, as a push hook told of it. It can only exclude the pusher from signing off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub(in crate::store) async fn put(
     .bind(to_json("review", review)?)
     .execute(&mut *connection)
     .await?;
-    keys::touch(connection, &Touch::fact(report_key(repository, number)), now).await
+    origins::touch_report(connection, repository, &Origin::MergeRequest(number), now).await
 }
 
 /// The requests that a merge request changes.
@@ -61,12 +62,38 @@ fn requests_of(review: Option<&Review>) -> BTreeSet<RequestKey> {
         .collect()
 }
 
-/// The key of a merge request's report.
-pub(in crate::store) fn report_key(repository: &RepositoryId, number: MergeRequestNumber) -> Key {
-    Key::Report {
-        repository: repository.clone(),
-        subject: ReportSubject::MergeRequest(number),
+/// Keeps an evaluation that could be signed, if it is another one than the last; for use inside other intents.
+pub(in crate::store) async fn put_evaluation(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    origin: &Origin,
+    evaluation: &Evaluation,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(digest) = evaluation.digest() else {
+        return Ok(());
+    };
+    let last: Option<String> = sqlx::query_scalar(
+        "SELECT digest FROM evaluations WHERE repository = ?1 AND origin = ?2 ORDER BY id DESC LIMIT 1",
+    )
+    .bind(repository.as_str())
+    .bind(origin.to_string())
+    .fetch_optional(&mut *connection)
+    .await?;
+    if last.as_deref() == Some(digest.as_str()) {
+        return Ok(());
     }
+    sqlx::query(
+        "INSERT INTO evaluations (repository, origin, digest, evaluation, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )
+    .bind(repository.as_str())
+    .bind(origin.to_string())
+    .bind(digest.as_str())
+    .bind(to_json("evaluation", evaluation)?)
+    .bind(to_micros(now))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Stores a push; for use inside other intents.
@@ -228,47 +255,40 @@ impl Store {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
                 let before = read(connection, &repository, review.facts.number).await?;
-                let news = before.as_ref().is_none_or(|before| !before.says_the_same_as(&review));
+                let news = before
+                    .as_ref()
+                    .is_none_or(|before| !before.says_the_same_as(&review));
                 // What has landed meanwhile was judged as it was.
                 if before.as_ref().is_some_and(|before| before.landed.is_some()) {
                     return Ok(());
                 }
                 // Those that change the same requests name each other.
                 let (was, is) = (requests_of(before.as_ref()), requests_of(Some(&review)));
-                let others = News { requests: was.symmetric_difference(&is).cloned().collect(), ..News::default() };
+                let others = News {
+                    requests: was.symmetric_difference(&is).cloned().collect(),
+                    ..News::default()
+                };
                 if !others.requests.is_empty() {
-                    touch_open_reviews(connection, &repository, &others, Some(review.facts.number), now).await?;
+                    touch_open_reviews(connection, &repository, &others, Some(review.facts.number), now)
+                        .await?;
                 }
                 let digest = review.evaluation.as_ref().and_then(|e| e.digest());
-                let last: Option<String> = sqlx::query_scalar(
-                    "SELECT digest FROM evaluations WHERE repository = ?1 AND number = ?2 ORDER BY id DESC LIMIT 1",
-                )
-                .bind(repository.as_str())
-                .bind(to_integer(review.facts.number.0)?)
-                .fetch_optional(&mut *connection)
-                .await?;
-                if let (Some(evaluation), Some(digest)) = (&review.evaluation, &digest)
-                    && last.as_deref() != Some(digest.as_str())
-                {
-                    sqlx::query(
-                        "INSERT INTO evaluations (repository, number, digest, evaluation, at) VALUES (?1, ?2, ?3, ?4, ?5)",
-                    )
-                    .bind(repository.as_str())
-                    .bind(to_integer(review.facts.number.0)?)
-                    .bind(digest.as_str())
-                    .bind(to_json("evaluation", evaluation)?)
-                    .bind(to_micros(now))
-                    .execute(&mut *connection)
-                    .await?;
+                let origin = Origin::MergeRequest(review.facts.number);
+                if let Some(evaluation) = &review.evaluation {
+                    put_evaluation(connection, &repository, &origin, evaluation, now).await?;
                 }
                 if let Some(evaluation) = &review.evaluation
                     && news
                 {
                     let record = Record::Reviewed {
-                        merge_request: review.facts.number,
+                        origin,
                         head: evaluation.head.clone(),
                         digest,
-                        errors: evaluation.findings.iter().filter(|f| f.severity == Severity::Error).count(),
+                        errors: evaluation
+                            .findings
+                            .iter()
+                            .filter(|f| f.severity == Severity::Error)
+                            .count(),
                         judged: review.judged.clone(),
                     };
                     audit::append(connection, &repository, &record, now).await?;
@@ -308,20 +328,22 @@ impl Store {
         .await
     }
 
-    /// The plan that a merge request's comment shows.
+    /// The plan that the comment of a merge request, or in the issue about a push, shows.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn shown(
         &self,
         repository: &RepositoryId,
-        number: MergeRequestNumber,
+        origin: &Origin,
     ) -> Result<Option<Shown>, StoreError> {
-        let row: Option<(Option<String>, Option<i64>)> = sqlx::query_as(
-            "SELECT shown_digest, shown_at FROM reviews WHERE repository = ?1 AND number = ?2",
-        )
+        let row = origins::row(origin);
+        let row: Option<(Option<String>, Option<i64>)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT shown_digest, shown_at FROM {} WHERE {}",
+            row.table, row.condition
+        )))
         .bind(repository.as_str())
-        .bind(to_integer(number.0)?)
+        .bind(row.id)
         .fetch_optional(self.readers())
         .await?;
         match row {
@@ -331,32 +353,6 @@ impl Store {
             })),
             _ => Ok(None),
         }
-    }
-
-    /// The pushes onto a branch that push hooks told of.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn pushes(&self, repository: &RepositoryId, branch: &str) -> Result<Vec<Push>, StoreError> {
-        let rows: Vec<(String, i64, String)> = sqlx::query_as(
-            "SELECT after, user_id, username FROM pushes WHERE repository = ?1 AND branch = ?2",
-        )
-        .bind(repository.as_str())
-        .bind(branch)
-        .fetch_all(self.readers())
-        .await?;
-        rows.into_iter()
-            .map(|(after, user, username)| {
-                Ok(Push {
-                    user: User {
-                        id: UserId(from_integer(user)?),
-                        username,
-                    },
-                    branch: branch.to_owned(),
-                    after: parse("commit id", &after)?,
-                })
-            })
-            .collect()
     }
 
     /// The pushes that push hooks told of whose head is one of these commits, onto any branch.

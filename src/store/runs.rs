@@ -6,16 +6,15 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
-use crate::domain::ids::{
-    EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId, TeamName,
-};
+use crate::domain::ids::{EnvironmentName, RepositoryId, RequestKey, ResourceName, RunId, TeamName};
 use crate::domain::key::{Key, Share};
+use crate::domain::landing::Origin;
 use crate::domain::plan::{Action, KnownResource, Maker};
 use crate::domain::run::{Run, RunState, Step};
 use crate::domain::step::{StepEvent, StepState};
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_json, from_micros, parse, to_integer, to_json, to_micros};
-use crate::store::{Lease, Store, StoreError, audit, reviews};
+use crate::store::{Lease, Store, StoreError, audit, origins};
 
 /// A step that a provider is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +38,7 @@ struct RunRow {
     request: RequestKey,
     team: TeamName,
     environment: EnvironmentName,
-    merge_request: Option<MergeRequestNumber>,
+    origin: Option<Origin>,
     state: RunState,
 }
 
@@ -76,14 +75,14 @@ impl Store {
                     ..run.clone()
                 };
                 sqlx::query(
-                    "INSERT INTO runs (id, repository, request, generation, merge_request, team, state, run)
+                    "INSERT INTO runs (id, repository, request, generation, origin, team, state, run)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 )
                 .bind(run.id.to_string())
                 .bind(run.repository.as_str())
                 .bind(run.request.to_string())
                 .bind(to_integer(run.generation.0)?)
-                .bind(run.merge_request.map(|number| to_integer(number.0)).transpose()?)
+                .bind(run.origin.as_ref().map(ToString::to_string))
                 .bind(team.as_str())
                 .bind(to_json("run state", &run.state)?)
                 .bind(to_json("run", &bare)?)
@@ -108,7 +107,7 @@ impl Store {
                 audit::append(connection, &run.repository, &record, now).await?;
                 let share = Share::of_team(&run.repository, &team);
                 keys::touch(connection, &Touch::fact(Key::Run(run.id)).share(share), now).await?;
-                touch_report(connection, &run.repository, run.merge_request, now).await
+                touch_report(connection, &run.repository, run.origin.as_ref(), now).await
             })
         })
         .await
@@ -149,20 +148,16 @@ impl Store {
         }))
     }
 
-    /// The runs that follow from a merge request, oldest first. Of each request, the newest only.
+    /// The runs that follow from a merge request or push, oldest first. Of each request, the newest only.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn runs_of(
-        &self,
-        repository: &RepositoryId,
-        number: MergeRequestNumber,
-    ) -> Result<Vec<Run>, StoreError> {
+    pub async fn runs_of(&self, repository: &RepositoryId, origin: &Origin) -> Result<Vec<Run>, StoreError> {
         let ids: Vec<String> = sqlx::query_scalar(
-            "SELECT MAX(id) FROM runs WHERE repository = ?1 AND merge_request = ?2 GROUP BY request ORDER BY 1",
+            "SELECT MAX(id) FROM runs WHERE repository = ?1 AND origin = ?2 GROUP BY request ORDER BY 1",
         )
         .bind(repository.as_str())
-        .bind(to_integer(number.0)?)
+        .bind(origin.to_string())
         .fetch_all(self.readers())
         .await?;
         let mut runs = Vec::with_capacity(ids.len());
@@ -243,7 +238,7 @@ impl Store {
                 };
                 let touch = Touch::fact(key).share(Share::of_team(&run.repository, &run.team));
                 keys::touch(connection, &touch, now).await?;
-                touch_report(connection, &run.repository, run.merge_request, now).await
+                touch_report(connection, &run.repository, run.origin.as_ref(), now).await
             })
         })
         .await
@@ -406,7 +401,7 @@ async fn read_row(connection: &mut SqliteConnection, id: RunId) -> Result<RunRow
         request: run.request,
         team: run.team,
         environment: run.environment,
-        merge_request: run.merge_request,
+        origin: run.origin,
         state: from_json("run state", &state)?,
     })
 }
@@ -543,24 +538,17 @@ async fn follow(
         let touch = Touch::fact(Key::Run(id)).share(Share::of_team(&run.repository, &run.team));
         keys::touch(connection, &touch, now).await?;
     }
-    touch_report(connection, &run.repository, run.merge_request, now).await
+    touch_report(connection, &run.repository, run.origin.as_ref(), now).await
 }
 
 async fn touch_report(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
-    merge_request: Option<MergeRequestNumber>,
+    origin: Option<&Origin>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    match merge_request {
-        Some(number) => {
-            keys::touch(
-                connection,
-                &Touch::fact(reviews::report_key(repository, number)),
-                now,
-            )
-            .await
-        }
+    match origin {
+        Some(origin) => origins::touch_report(connection, repository, origin, now).await,
         None => Ok(()),
     }
 }

@@ -74,7 +74,7 @@ async fn a_result_can_be_traced_to_who_signed_it_and_under_which_rules() {
     assert_eq!(accepted["record"]["author"], world.id_of("dana"));
     assert_eq!(accepted["record"]["approvers"], json!([world.id_of("ada")]));
     assert_eq!(accepted["record"]["released"], false);
-    assert_eq!(accepted["record"]["mergeRequest"], 1);
+    assert_eq!(accepted["record"]["origin"], 1);
     assert!(accepted["rules"].is_string(), "{accepted}");
     let adopted = records(&log, "adopted")[0];
     assert_eq!(adopted["record"]["by"], "the test");

@@ -160,12 +160,12 @@ async fn once(
     let merge_request = merge_request();
     let documents = inputs(&Facts {
         rules,
-        merge_request: &merge_request,
-        author: &Author {
+        merge_request: Some(&merge_request),
+        author: Some(&Author {
             id: UserId(11),
             username: "ada".into(),
             roles: vec![],
-        },
+        }),
         accepted: &[],
         evaluation,
         plan,
@@ -207,7 +207,7 @@ async fn once(
                 also: BTreeSet::new(),
             },
         )]),
-        author: UserId(11),
+        author: Some(UserId(11)),
         versions: &[VersionSeen {
             head: evaluation.head.clone(),
             created_at: Timestamp::UNIX_EPOCH,

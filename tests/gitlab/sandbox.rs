@@ -395,7 +395,10 @@ async fn comments_statuses_and_issues_are_written() {
     };
     let opened = gitlab.create_issue(&issue).await.unwrap();
     assert_eq!(opened.author.id, UserId(world.bot.id));
-    assert_eq!(gitlab.own_issues_with(MARKER).await.unwrap(), [opened.clone()]);
+    assert_eq!(
+        gitlab.own_issues_with(MARKER).await.unwrap(),
+        std::slice::from_ref(&opened)
+    );
     let on = Thread::Issue(opened.number);
     let note = gitlab.create_note(on, "first").await.unwrap();
     gitlab.update_note(on, note.id, "second").await.unwrap();

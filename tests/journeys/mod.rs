@@ -11,6 +11,7 @@ mod life;
 mod main_job;
 mod outage;
 mod policy;
+mod push;
 mod repository;
 mod secrets;
 mod trouble;

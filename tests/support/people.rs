@@ -229,6 +229,7 @@ impl<'w> Person<'w> {
             .await;
         MergeRequest {
             world: self.world,
+            kind: "merge_requests",
             number,
         }
     }
@@ -284,10 +285,12 @@ impl<'w> Person<'w> {
     }
 }
 
-/// A merge request, as people see it.
+/// A merge request, or an issue, as people see it.
 #[derive(Clone, Copy)]
 pub(crate) struct MergeRequest<'w> {
     pub(super) world: &'w World,
+    /// What the forge's API calls its kind.
+    pub(super) kind: &'static str,
     pub(crate) number: u64,
 }
 
@@ -295,8 +298,8 @@ impl MergeRequest<'_> {
     /// Its place in the forge's API.
     pub(crate) fn at(&self, rest: &str) -> String {
         format!(
-            "projects/{}/merge_requests/{}{rest}",
-            self.world.project, self.number
+            "projects/{}/{}/{}{rest}",
+            self.world.project, self.kind, self.number
         )
     }
 
@@ -308,7 +311,7 @@ impl MergeRequest<'_> {
     /// What Landfall wrote, of one kind: `report`, `result`, `answer`.
     pub(crate) async fn written(&self, kind: &str) -> Vec<Note> {
         let marker = format!("<!-- landfall:{kind} ");
-        let notes = self.world.notes(self.number).await;
+        let notes = self.world.notes_at(&self.at("/notes")).await;
         notes
             .into_iter()
             .filter(|note| note.author == "landfall" && note.body.starts_with(&marker))

@@ -285,7 +285,35 @@ impl World {
 
     /// A merge request by its number, for who held none while Landfall was away.
     pub(crate) fn merge_request(&self, number: u64) -> MergeRequest<'_> {
-        MergeRequest { world: self, number }
+        MergeRequest {
+            world: self,
+            kind: "merge_requests",
+            number,
+        }
+    }
+
+    /// Waits for the issue about a pushed commit.
+    pub(crate) async fn issue_about(&self, commit: &str) -> MergeRequest<'_> {
+        let path = format!("projects/{}/issues?per_page=100", self.project);
+        let marker = format!("<!-- landfall:direct-push {REPOSITORY}/{commit} -->");
+        let number = self
+            .until(&format!("an issue about {commit}"), async || {
+                let issues = self.person("root").reads(&path).await;
+                let about: Vec<u64> = issues
+                    .as_array()?
+                    .iter()
+                    .filter(|issue| text(&issue["description"]).starts_with(&marker))
+                    .map(|issue| issue["iid"].as_u64().unwrap())
+                    .collect();
+                assert!(about.len() < 2, "two issues about {commit}: {issues}");
+                about.first().copied()
+            })
+            .await;
+        MergeRequest {
+            world: self,
+            kind: "issues",
+            number,
+        }
     }
 
     /// Somebody's access token.
@@ -673,10 +701,13 @@ impl World {
 
     /// What is written on a merge request, oldest first, without what the forge itself says.
     pub(crate) async fn notes(&self, merge_request: u64) -> Vec<Note> {
-        let path = format!(
-            "projects/{}/merge_requests/{merge_request}/notes?per_page=100&sort=asc",
-            self.project
-        );
+        self.notes_at(&self.merge_request(merge_request).at("/notes"))
+            .await
+    }
+
+    /// The same of anything that has notes.
+    pub(super) async fn notes_at(&self, path: &str) -> Vec<Note> {
+        let path = format!("{path}?per_page=100&sort=asc");
         let notes = self.person("root").reads(&path).await;
         let notes = notes.as_array().unwrap().iter();
         notes

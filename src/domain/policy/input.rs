@@ -31,8 +31,10 @@ pub static INPUT: LazyLock<Shape> = LazyLock::new(Shape::of::<Input>);
 pub struct Input {
     /// The version of this format.
     pub api_version: ApiVersion,
-    /// The merge request.
-    pub merge_request: InputMergeRequest,
+    /// The merge request; undefined for what was pushed without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "InputMergeRequest")]
+    pub merge_request: Option<InputMergeRequest>,
     /// What it does to the request.
     pub change: InputChange,
     /// The request as it is and as it would be.
@@ -41,8 +43,10 @@ pub struct Input {
     pub plan: Vec<InputPlanned>,
     /// Where.
     pub environment: InputEnvironment,
-    /// Who opened the merge request.
-    pub author: InputAuthor,
+    /// Who opened the merge request, or pushed; undefined where the forge does not say who pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "InputAuthor")]
+    pub author: Option<InputAuthor>,
     /// Whose request it is.
     pub team: InputTeam,
     /// What the request costs a month, as far as prices are known.
@@ -318,10 +322,10 @@ pub struct InputTotal {
 pub struct Facts<'a> {
     /// The accepted rules.
     pub rules: &'a Rules,
-    /// The merge request.
-    pub merge_request: &'a MergeRequest,
-    /// Who opened it.
-    pub author: &'a Author,
+    /// The merge request; nothing for a push.
+    pub merge_request: Option<&'a MergeRequest>,
+    /// Who opened it, or pushed, if that is known.
+    pub author: Option<&'a Author>,
     /// Every accepted request.
     pub accepted: &'a [&'a Request],
     /// What the merge request would do.
@@ -369,11 +373,11 @@ impl Facts<'_> {
         let members = |team| self.rules.teams.get(team).map_or(0, |team| team.members.len());
         Some(Input {
             api_version: ApiVersion::V1,
-            merge_request: InputMergeRequest {
-                number: self.merge_request.number.0,
-                title: self.merge_request.title.clone(),
+            merge_request: self.merge_request.map(|merge_request| InputMergeRequest {
+                number: merge_request.number.0,
+                title: merge_request.title.clone(),
                 changes: changes.len(),
-            },
+            }),
             change: InputChange {
                 kind: change.kind().into(),
                 path: path.path.clone(),
@@ -385,7 +389,7 @@ impl Facts<'_> {
             monthly: monthly(&plan, self.evaluation),
             plan: planned(&plan),
             environment: input_environment(request.environment.as_str(), environment),
-            author: self.author(),
+            author: self.author.map(|author| self.input_author(author)),
             team: InputTeam {
                 name: request.team.to_string(),
                 members: members(&request.team),
@@ -395,14 +399,14 @@ impl Facts<'_> {
         })
     }
 
-    fn author(&self) -> InputAuthor {
+    fn input_author(&self, author: &Author) -> InputAuthor {
         let teams = self.rules.teams.iter();
         InputAuthor {
-            id: self.author.id.0,
-            username: self.author.username.clone(),
-            roles: self.author.roles.clone(),
+            id: author.id.0,
+            username: author.username.clone(),
+            roles: author.roles.clone(),
             teams: teams
-                .filter(|(_, team)| team.members.contains(&self.author.id))
+                .filter(|(_, team)| team.members.contains(&author.id))
                 .map(|(name, _)| name.to_string())
                 .collect(),
         }
@@ -614,12 +618,12 @@ roles: {admin: {groups: [a]}}
         };
         inputs(&Facts {
             rules: &rules,
-            merge_request: &merge_request,
-            author: &Author {
+            merge_request: Some(&merge_request),
+            author: Some(&Author {
                 id: UserId(11),
                 username: "dana".into(),
                 roles: vec![Role::Developer],
-            },
+            }),
             accepted: &before.iter().collect::<Vec<_>>(),
             evaluation: &evaluation,
             plan: &plan,

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::{Clock as _, ManualClock};
 use crate::domain::ids::{MergeRequestNumber, TeamName};
-use crate::store::{Mark, StoreOptions, reviews};
+use crate::domain::landing::Origin;
+use crate::store::{Mark, StoreOptions};
 
 const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -78,15 +79,18 @@ impl World {
 #[tokio::test]
 async fn a_merge_request_is_told_what_was_given_up_until_somebody_asks_again() {
     let world = World::new().await;
-    let (repository, number) = ("platform".parse().unwrap(), MergeRequestNumber(7));
+    let (repository, origin) = (
+        "platform".parse().unwrap(),
+        Origin::MergeRequest(MergeRequestNumber(7)),
+    );
     world.fact("review/platform/7").await;
     let lease = world.claim().await.unwrap();
     world.store.give_up(&lease, "spent".into()).await.unwrap();
-    let given_up = async || world.store.given_up(&repository, number).await.unwrap();
+    let given_up = async || world.store.given_up(&repository, &origin).await.unwrap();
     assert_eq!(given_up().await, ["spent"]);
     assert_eq!(
         world.claim_all().await,
-        [reviews::report_key(&repository, number).to_string()]
+        [Key::report(&repository, &origin).to_string()]
     );
     world.fact("review/platform/7").await;
     assert!(given_up().await.is_empty());

@@ -1,0 +1,160 @@
+//! `push/<repository>/<commit>`: content that came without a merge request is evaluated and planned like one's, and can
+//! be released by its digest until it is superseded. What is signed off is accepted by the landing.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::domain::ids::CommitId;
+use crate::domain::key::{Key, Outcome};
+use crate::domain::merge_request::Thread;
+use crate::domain::push::{HeldPush, PushEnd};
+use crate::domain::review::{Evaluation, Planning};
+use crate::domain::tree::Tree;
+use crate::policy::Policies;
+use crate::store::{AcceptedFiles, Lease, Store, Touch};
+
+use super::evaluate::{Trees, evaluate};
+use super::evidence::Brought;
+use super::policies::Asker;
+use super::review::trees;
+use super::{AppError, Planners, Repository, evidence, notes, plans, policies};
+
+pub(super) struct PushReviewer {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    planners: Planners,
+    policies: Policies,
+}
+
+impl PushReviewer {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners, policies: Policies) -> Self {
+        Self {
+            store,
+            clock,
+            planners,
+            policies,
+        }
+    }
+
+    pub(super) async fn reconcile(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        commit: &CommitId,
+    ) -> Result<Outcome, AppError> {
+        let Some(push) = self.store.held_push(&repository.id, commit).await? else {
+            return Ok(Outcome::Done);
+        };
+        let plan_anew = self.obey(lease, repository, &push).await?;
+        let state = self.store.repository(&repository.id).await?;
+        match state.examined.filter(|_| state.suspended.is_none()) {
+            Some(examined) if push.end.is_none() => {
+                self.review(lease, repository, push, &examined, plan_anew).await
+            }
+            _ => {
+                let report = Key::report(&repository.id, &push.origin());
+                self.store.touch(&[Touch::fact(report)]).await?;
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    async fn obey(&self, lease: &Lease, repository: &Repository, push: &HeldPush) -> Result<bool, AppError> {
+        let Some(issue) = self.store.issue_of_push(&repository.id, &push.commit).await? else {
+            return Ok(false);
+        };
+        let place = notes::Place {
+            origin: &push.origin(),
+            on: Thread::Issue(issue),
+            may_have_notes: true,
+        };
+        notes::obey(&self.store, lease, repository, &place, self.clock.now()).await
+    }
+
+    async fn review(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        mut push: HeldPush,
+        examined: &CommitId,
+        plan_anew: bool,
+    ) -> Result<Outcome, AppError> {
+        let mirror = repository.mirror().await?;
+        mirror.fetch(&repository.target_branch, &[]).await?;
+        let target = mirror.tree(examined).await?;
+        let accepted = self.store.accepted(&repository.id).await?;
+        let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+        let newer = self.store.held_after(&repository.id, &push.commit).await?;
+        if let Some(why) = push.superseded(&target, &accepted.blobs(), &newer) {
+            if let Some(evaluation) = &push.evaluation {
+                plans::discard(&self.planners, &repository.id, rules, evaluation).await?;
+            }
+            push.end = Some(PushEnd::Superseded(why));
+            self.record(lease, repository, &push).await?;
+            return Ok(Outcome::Done);
+        }
+        let (mut evaluation, brought) = look(repository, &accepted, &push, target).await?;
+        evidence::push_seen(&self.store, repository, &mut push, &brought).await?;
+        if push.evaluation.is_none() {
+            // People are told before a plan is waited for.
+            push.evaluation = Some(evaluation.clone());
+            self.record(lease, repository, &push).await?;
+        }
+        if let Some(before) = push.evaluation.as_mut().filter(|_| plan_anew) {
+            plans::discard(&self.planners, &repository.id, rules, before).await?;
+            before.planning = Planning::None;
+        }
+        let before = push.evaluation.as_ref();
+        let tokens = plans::take_over(&self.planners, &repository.id, rules, before, &mut evaluation).await?;
+        let again = match (rules, tokens) {
+            (Some(rules), Some(tokens)) => {
+                let id = &repository.id;
+                plans::make(&self.store, &self.planners, id, rules, &tokens, &mut evaluation).await?
+            }
+            _ => None,
+        };
+        let tree = mirror.tree(&push.commit).await?;
+        let asker = Asker::Push(&push);
+        let (store, policies) = (&self.store, &self.policies);
+        policies::ask(
+            store,
+            policies,
+            repository,
+            &accepted,
+            asker,
+            &tree,
+            &mut evaluation,
+        )
+        .await?;
+        let origin = push.origin();
+        let shown = self.store.shown(&repository.id, &origin).await?;
+        let commands = self.store.command_approvals(&repository.id, &origin).await?;
+        let judgement =
+            evidence::judge_push(repository, rules, &push, &evaluation, shown.as_ref(), commands).await?;
+        push.approvals = judgement.approvals;
+        push.judged = Some(judgement.judged);
+        push.evaluation = Some(evaluation);
+        self.record(lease, repository, &push).await?;
+        Ok(again.map_or(Outcome::Done, Outcome::Again))
+    }
+
+    async fn record(&self, lease: &Lease, repository: &Repository, push: &HeldPush) -> Result<(), AppError> {
+        let now = self.clock.now();
+        Ok(self.store.record_push(lease, &repository.id, push, now).await?)
+    }
+}
+
+/// What a push would do, against what is accepted and what the target branch holds now, and whose commits it brought.
+/// Nobody reviewed the way there, so only a digest that names the whole difference can sign it.
+pub(super) async fn look(
+    repository: &Repository,
+    accepted: &AcceptedFiles,
+    push: &HeldPush,
+    target: Tree,
+) -> Result<(Evaluation, Brought), AppError> {
+    let (pushed, brought) = trees(repository, &push.before, &push.commit).await?;
+    let trees = Trees { target, ..pushed };
+    let mut evaluation = evaluate(repository, accepted, &trees).await?;
+    evaluation.base_differs = true;
+    Ok((evaluation, brought))
+}
