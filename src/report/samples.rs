@@ -24,7 +24,7 @@ mod ends;
 mod pushes;
 
 use ends::with_deletion;
-pub(super) use ends::{cancelled, deleted};
+pub(super) use ends::{cancelled, deleted, failed};
 
 pub(super) use super::reader::{HOSTILE, read};
 use super::{Context, Limits, Marker, reader};
@@ -347,30 +347,6 @@ pub(super) fn done() -> Report {
                 ResourceKind::Storage,
                 succeeded("st-0003", &[]),
             ),
-        ],
-    )
-}
-
-pub(super) fn failed() -> Report {
-    let failure = Failure::new(
-        FailureClass::Refused,
-        "quota exceeded: 20 of 20 databases in eu-west-1 (request 0badc0ffee)",
-    );
-    let skipped = StepState::Skipped {
-        reason: "database/orders failed".into(),
-    };
-    with_run(
-        Standing::Failed,
-        RunState::Failed,
-        Some(31),
-        vec![
-            machine(),
-            step(
-                "database/orders",
-                ResourceKind::Database,
-                StepState::Failed(failure),
-            ),
-            step("storage/receipts", ResourceKind::Storage, skipped),
         ],
     )
 }

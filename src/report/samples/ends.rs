@@ -1,4 +1,4 @@
-//! Reports of requests that end: deleted, or cancelled half-way.
+//! Reports of requests that end: deleted, failed, or cancelled half-way.
 
 use super::*;
 
@@ -80,4 +80,28 @@ pub(in crate::report) fn deleted() -> Report {
     report.runs[0].retained = vec![resource("virtual-machine/web")];
     report.runs[0].gone = vec![resource("storage/lost")];
     report
+}
+
+pub(in crate::report) fn failed() -> Report {
+    let failure = Failure::new(
+        FailureClass::Refused,
+        "quota exceeded: 20 of 20 databases in eu-west-1 (request 0badc0ffee)",
+    );
+    let skipped = StepState::Skipped {
+        reason: "database/orders failed".into(),
+    };
+    with_run(
+        Standing::Failed,
+        RunState::Failed,
+        Some(31),
+        vec![
+            machine(),
+            step(
+                "database/orders",
+                ResourceKind::Database,
+                StepState::Failed(failure),
+            ),
+            step("storage/receipts", ResourceKind::Storage, skipped),
+        ],
+    )
 }
