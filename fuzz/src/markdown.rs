@@ -169,6 +169,7 @@ fn report(text: &str, standing: Standing) -> Report {
             before: Some(PlannedValue::Unknown(text.into())),
             after: Some(PlannedValue::Known(serde_json::json!({ text: [text] }))),
         }],
+        module: None,
     };
     let actions = [Action::Create, Action::Update, Action::Replace, Action::Delete];
     let plan = Plan {

@@ -77,6 +77,8 @@ fn questions(question: Question) -> Vec<(Maker, Question)> {
                 .filter(|(_, kind)| is_its(*kind))
                 .cloned()
                 .collect(),
+            modules: question.modules.clone(),
+            signed: question.signed.clone(),
             // A forge answers at once, so what is pending is the environment's.
             pending: question.pending.clone().filter(|_| maker != Maker::Forge),
         };
@@ -116,6 +118,8 @@ pub(super) async fn plan(
                 .map(|known| (known.name.clone(), known.kind))
                 .collect(),
             desired: desired(goal, rules),
+            modules: BTreeMap::new(),
+            signed: BTreeMap::new(),
             pending: pending.get(&key).cloned().map(Token),
             scope,
         };

@@ -151,7 +151,7 @@ impl RunMaker {
             state: RunState::Queued,
             created_at: now,
             finished_at: None,
-            steps: steps_of(&plan, &resources),
+            steps: steps_of(&plan, &resources, &BTreeMap::new()),
             retained: idle(&plan, Action::Retain, &desired.goal),
             gone: idle(&plan, Action::NoOp, &desired.goal),
         };

@@ -164,6 +164,8 @@ impl Runner {
             action: step.action,
             final_snapshot: step.final_snapshot,
             resource: step.resource.clone(),
+            module: step.module.clone(),
+            planned: step.planned.clone(),
         };
         let progress = act(provider, &order).await;
         let attempt = match find(&work.run, resource).map(|step| &step.state) {

@@ -2,12 +2,14 @@
 
 pub mod audit;
 pub mod change;
+pub mod cloud_name;
 pub mod command;
 pub mod finding;
 pub mod ids;
 pub mod key;
 pub mod landing;
 pub mod merge_request;
+pub mod module;
 pub mod plan;
 pub mod policy;
 pub mod price;

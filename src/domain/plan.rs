@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::change::Goal;
 use super::ids::{Digest, EnvironmentName, RequestKey, ResourceName};
+use super::module::PlannedModule;
 use super::request::DeletionPolicy;
 use super::rules::{Environment, ProviderKind};
 
@@ -23,6 +24,8 @@ pub enum ResourceKind {
     Cluster,
     /// A repository on the forge.
     Repository,
+    /// The network of an environment, which all requests there share. Made with the first that needs it, kept ever after.
+    Network,
 }
 
 impl ResourceKind {
@@ -35,6 +38,7 @@ impl ResourceKind {
             Self::Storage => "storage",
             Self::Cluster => "cluster",
             Self::Repository => "repository",
+            Self::Network => "network",
         }
     }
 
@@ -44,7 +48,7 @@ impl ResourceKind {
     pub fn is_stateful(self) -> bool {
         matches!(
             self,
-            Self::Database | Self::Storage | Self::Cluster | Self::Repository
+            Self::Database | Self::Storage | Self::Cluster | Self::Repository | Self::Network
         )
     }
 
@@ -73,7 +77,8 @@ impl Maker {
             ResourceKind::VirtualMachine
             | ResourceKind::Database
             | ResourceKind::Storage
-            | ResourceKind::Cluster => Self::Provider(environment.provider),
+            | ResourceKind::Cluster
+            | ResourceKind::Network => Self::Provider(environment.provider),
         }
     }
 }
@@ -155,6 +160,9 @@ pub struct PlannedChange {
     pub action: Action,
     /// The properties that change, sorted by path. Empty for a no-op.
     pub properties: Vec<PropertyChange>,
+    /// The module that it is made by, and what that comes to, where its provider works by modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<PlannedModule>,
 }
 
 /// A resource that Landfall made.
@@ -235,7 +243,8 @@ impl PlannedChange {
             self.resource,
             self.kind,
             self.action,
-            properties
+            properties,
+            self.module
         ])
         .to_string()
     }
@@ -258,7 +267,7 @@ impl PlannedChange {
         let is_about_access = match self.kind {
             ResourceKind::VirtualMachine => ["access", "sshPublicKey"].contains(&field),
             ResourceKind::Database => field == "adminUsername" && !is_new,
-            ResourceKind::Storage => false,
+            ResourceKind::Storage | ResourceKind::Network => false,
             ResourceKind::Cluster => ["access", "apiServer"].contains(&field),
             ResourceKind::Repository => ["collaborators", "visibility"].contains(&field),
         };
@@ -298,7 +307,13 @@ impl PlannedChange {
         same_subject
             && match self.action {
                 // An update may touch fewer properties than were signed, never others.
-                Action::Update => self.properties.iter().all(|p| signed.properties.contains(p)),
+                Action::Update => {
+                    let module = match (&self.module, &signed.module) {
+                        (Some(module), Some(signed)) => module.is_contained_in(signed),
+                        (module, signed) => module == signed,
+                    };
+                    module && self.properties.iter().all(|p| signed.properties.contains(p))
+                }
                 _ => self.line() == signed.line(),
             }
     }
@@ -385,6 +400,7 @@ mod tests {
             kind,
             action,
             properties: vec![],
+            module: None,
         }
     }
 

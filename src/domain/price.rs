@@ -64,7 +64,8 @@ impl Prices {
                 Some(one.times(if in_zones { 2 } else { 1 }))
             }
             ResourceKind::Storage => self.storage,
-            ResourceKind::Repository => Some(Amount(0)),
+            // A network's gateways are the environment's, not the request's.
+            ResourceKind::Repository | ResourceKind::Network => Some(Amount(0)),
             ResourceKind::Cluster => {
                 let pools = properties.get("nodePools")?.as_object()?;
                 pools.values().try_fold(self.cluster?, |sum, pool| {
@@ -253,6 +254,7 @@ roles: {admin: {groups: [a]}}
             kind: ResourceKind::Storage,
             action: *action,
             properties: vec![],
+            module: None,
         };
         Plan {
             changes: actions.iter().map(change).collect(),

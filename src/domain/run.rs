@@ -10,6 +10,7 @@ use super::ids::{
     Digest, EnvironmentName, Generation, RepositoryId, RequestKey, ResourceName, RunId, TeamName,
 };
 use super::landing::Origin;
+use super::module::{Module, PlannedModule};
 use super::plan::{Action, Plan, Resource};
 use super::rules::Environment;
 use super::step::{Failure, IllegalEvent, StepState};
@@ -104,6 +105,12 @@ pub struct Step {
     pub final_snapshot: bool,
     /// The resource, as the request asks for it; for a deletion, as it was.
     pub resource: Resource,
+    /// What it is made by, where its provider works by modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<Module>,
+    /// What the plan says that the step comes to there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<PlannedModule>,
     /// Steps of the same run that must have succeeded first.
     pub after: Vec<ResourceName>,
     /// Where it stands.
@@ -150,7 +157,11 @@ pub struct Run {
 
 /// The steps of a plan, in order of dependency: what others need comes first, and goes last. What is left as it is needs none.
 #[must_use]
-pub fn steps_of(plan: &Plan, resources: &BTreeMap<ResourceName, Resource>) -> Vec<Step> {
+pub fn steps_of(
+    plan: &Plan,
+    resources: &BTreeMap<ResourceName, Resource>,
+    modules: &BTreeMap<ResourceName, Module>,
+) -> Vec<Step> {
     let mut steps: Vec<Step> = plan
         .changes
         .iter()
@@ -170,6 +181,8 @@ pub fn steps_of(plan: &Plan, resources: &BTreeMap<ResourceName, Resource>) -> Ve
                 action: change.action,
                 final_snapshot: change.takes_final_snapshot(),
                 resource,
+                module: modules.get(&change.resource).cloned(),
+                planned: change.module.clone(),
                 after: vec![],
                 state: StepState::Pending,
             }
@@ -329,11 +342,13 @@ mod tests {
                 kind: r.kind,
                 action,
                 properties: vec![],
+                module: None,
             })
             .collect();
         steps_of(
             &Plan { changes },
             &resources.into_iter().map(|r| (r.name.clone(), r)).collect(),
+            &BTreeMap::new(),
         )
     }
 

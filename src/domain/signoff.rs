@@ -950,6 +950,7 @@ mod tests {
             kind: ResourceKind::Storage,
             action: Action::Create,
             properties: vec![],
+            module: None,
         });
         story.demands.waivers.push(Waiver {
             request: "Project/shop".parse().unwrap(),
@@ -1092,6 +1093,7 @@ mod tests {
             kind: ResourceKind::Storage,
             action: Action::Create,
             properties: vec![],
+            module: None,
         });
         assert!(story.is_signed_off(), "it goes elsewhere");
         story.plan.changes[0].environment = EnvironmentName::new("prod").unwrap();

@@ -66,7 +66,7 @@ impl Usage {
             }
             ResourceKind::Storage => self.storages += 1,
             // It takes room of the forge, which counts for itself.
-            ResourceKind::Repository => {}
+            ResourceKind::Repository | ResourceKind::Network => {}
             ResourceKind::Cluster => {
                 let pools = properties.get("nodePools").and_then(Value::as_object);
                 let most = |pool: &Value| pool.get("max").and_then(Value::as_u64).unwrap_or(0);

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::domain::ids::{
     EnvironmentName, Generation, RepositoryId, RequestKey, ResourceName, StepKey, TeamName,
 };
+use crate::domain::module::{Module, PlannedModule};
 use crate::domain::plan::{Action, Plan, Resource, ResourceKind};
 use crate::domain::rules::Environment;
 use crate::domain::step::Failure;
@@ -58,6 +59,10 @@ pub struct Question {
     pub scope: Scope,
     /// What shall be there.
     pub desired: Vec<Resource>,
+    /// The module of each desired resource, where the environment's provider works by modules.
+    pub modules: BTreeMap<ResourceName, Module>,
+    /// What was signed for each, once it is: what was looked up for it then is kept.
+    pub signed: BTreeMap<ResourceName, PlannedModule>,
     /// Resources that Landfall made for it and knows of: what is not desired any more is deleted.
     pub known: Vec<(ResourceName, ResourceKind)>,
     /// The token of an answer that was pending, to ask again.
@@ -105,6 +110,12 @@ pub struct Order {
     pub final_snapshot: bool,
     /// What shall be there.
     pub resource: Resource,
+    /// What it is made by, where its provider works by modules; nothing for a deletion.
+    #[serde(default)]
+    pub module: Option<Module>,
+    /// What the plan says that this comes to, where its provider works by modules.
+    #[serde(default)]
+    pub planned: Option<PlannedModule>,
 }
 
 /// How far an order is.

@@ -90,6 +90,7 @@ fn planned(name: &str, kind: ResourceKind, action: Action, properties: Vec<Prope
         kind,
         action,
         properties,
+        module: None,
     }
 }
 

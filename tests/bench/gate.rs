@@ -129,6 +129,7 @@ fn evaluation(rules: &Rules) -> Evaluation {
             kind: resource.kind,
             action: Action::Create,
             properties: vec![],
+            module: None,
         })
     });
     Evaluation {

@@ -203,6 +203,8 @@ fn order(run: u64, action: Action, resource: Resource) -> Order {
         action,
         final_snapshot: false,
         resource,
+        module: None,
+        planned: None,
     }
 }
 

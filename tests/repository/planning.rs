@@ -15,6 +15,8 @@ fn question(desired: Option<Value>, known: bool) -> Question {
     Question {
         scope: scope(),
         desired: desired.map(site).into_iter().collect(),
+        modules: BTreeMap::new(),
+        signed: BTreeMap::new(),
         known,
         pending: None,
     }

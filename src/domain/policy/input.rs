@@ -162,6 +162,8 @@ pub enum InputResourceKind {
     Cluster,
     /// A git repository on the forge.
     Repository,
+    /// The network of an environment.
+    Network,
 }
 
 impl From<ResourceKind> for InputResourceKind {
@@ -172,6 +174,7 @@ impl From<ResourceKind> for InputResourceKind {
             ResourceKind::Storage => Self::Storage,
             ResourceKind::Cluster => Self::Cluster,
             ResourceKind::Repository => Self::Repository,
+            ResourceKind::Network => Self::Network,
         }
     }
 }
@@ -579,6 +582,7 @@ roles: {admin: {groups: [a]}}
             kind: ResourceKind::VirtualMachine,
             action,
             properties,
+            module: None,
         };
         let size = PropertyChange {
             path: "size".into(),

@@ -15,7 +15,10 @@ fn immutable(kind: ResourceKind) -> &'static [&'static str] {
     match kind {
         ResourceKind::Database => &["engine", "databaseName", "adminUsername"],
         ResourceKind::Cluster => &["serviceCidr"],
-        ResourceKind::VirtualMachine | ResourceKind::Storage | ResourceKind::Repository => &[],
+        ResourceKind::VirtualMachine
+        | ResourceKind::Storage
+        | ResourceKind::Repository
+        | ResourceKind::Network => &[],
     }
 }
 
@@ -24,7 +27,9 @@ fn growing(kind: ResourceKind) -> &'static [&'static str] {
     match kind {
         ResourceKind::Database => &["storage"],
         ResourceKind::VirtualMachine => &["diskSize"],
-        ResourceKind::Storage | ResourceKind::Cluster | ResourceKind::Repository => &[],
+        ResourceKind::Storage | ResourceKind::Cluster | ResourceKind::Repository | ResourceKind::Network => {
+            &[]
+        }
     }
 }
 

@@ -6,14 +6,14 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::raw::RawRules;
-use super::{Rules, check_rules_update, valid::valid};
+use super::{ProviderKind, Rules, check_rules_update, valid::valid};
 use crate::domain::finding::{Code, Finding, Place, any_error, sort};
 use crate::domain::ids::EnvironmentName;
 use crate::domain::request::check::{check_head, secrets};
 use crate::domain::secret::shown;
 use crate::domain::shape::{Shape, dotted};
 use crate::domain::tree::RULES_PATH;
-use crate::domain::yaml::{self, Document};
+use crate::domain::yaml::{self, Document, join};
 
 /// The schema of `landfall.yaml`, as editors read it.
 pub static RULES: LazyLock<Shape> = LazyLock::new(Shape::of::<RawRules>);
@@ -50,6 +50,7 @@ fn check_both(
             check_people(&document, &mut findings);
             check_admins(&document, &mut findings);
             check_networks(&document, &mut findings);
+            check_aws(&document, &mut findings);
             check_waivers(&document, &mut findings);
         }
         if !any_error(&findings) {
@@ -162,7 +163,7 @@ fn environments(document: &Document) -> impl Iterator<Item = String> {
     environments
         .into_iter()
         .flatten()
-        .map(|(name, _)| yaml::join("/environments", name))
+        .map(|(name, _)| join("/environments", name))
 }
 
 /// A network is made or given, not both, and a given one has the subnets that clusters and databases need.
@@ -206,6 +207,114 @@ fn check_networks(document: &Document, findings: &mut Vec<Finding>) {
             format!("{} {message}", dotted(&at)),
             hint,
         ));
+    }
+}
+
+/// What AWS needs is there where AWS is the provider, and nowhere else.
+fn check_aws(document: &Document, findings: &mut Vec<Finding>) {
+    for at in environments(document) {
+        let Some(environment) = document.value.pointer(&at).and_then(Value::as_object) else {
+            continue;
+        };
+        let is_aws = environment
+            .get("provider")
+            .is_some_and(|provider| provider == ProviderKind::Aws.as_str());
+        if !is_aws {
+            if environment.contains_key("aws") {
+                findings.push(Finding::error(
+                    Code::InvalidValue,
+                    document.places.of_key(&join(&at, "aws")),
+                    format!(
+                        "{} is of use with `provider: AWS` only.",
+                        dotted(&join(&at, "aws"))
+                    ),
+                    "Leave it out, or make AWS the provider.",
+                ));
+            }
+            continue;
+        }
+        for (field, hint) in [
+            (
+                "account",
+                "Add the account's twelve digits in quotes: `account: \"123456789012\"`.",
+            ),
+            ("region", "Add the region, such as `region: eu-central-1`."),
+            (
+                "network",
+                "Add `network: {create: true}`, or the `vpc` and the `subnets` of one that is there.",
+            ),
+            (
+                "aws",
+                "Add `planningRole`, `applyingRole`, `adminRole` and `logBucket` under `aws`; ADMINS.md explains them.",
+            ),
+        ] {
+            if !environment.contains_key(field) {
+                findings.push(Finding::error(
+                    Code::MissingField,
+                    document.places.of_key(&at),
+                    format!(
+                        "{} needs the field `{field}`, since AWS is its provider.",
+                        dotted(&at)
+                    ),
+                    hint,
+                ));
+            }
+        }
+        check_account(document, &at, findings);
+        check_team_roles(document, &at, findings);
+    }
+}
+
+/// An account of AWS has twelve digits, and the roles that act in it are its own.
+fn check_account(document: &Document, at: &str, findings: &mut Vec<Finding>) {
+    let Some(account) = document
+        .value
+        .pointer(&join(at, "account"))
+        .and_then(Value::as_str)
+    else {
+        return;
+    };
+    if account.len() != 12 || !account.bytes().all(|digit| digit.is_ascii_digit()) {
+        findings.push(Finding::error(
+            Code::InvalidValue,
+            document.places.of_value(&join(at, "account")),
+            format!("{} is no account of AWS.", dotted(&join(at, "account"))),
+            "Write its twelve digits in quotes, such as `\"123456789012\"`.",
+        ));
+        return;
+    }
+    for field in ["planningRole", "applyingRole"] {
+        let pointer = format!("{at}/aws/{field}");
+        let role = document.value.pointer(&pointer).and_then(Value::as_str);
+        let its_account = role.and_then(|arn| arn.split(':').nth(4));
+        if its_account.is_some_and(|its| its != account) {
+            findings.push(Finding::error(
+                Code::InvalidValue,
+                document.places.of_value(&pointer),
+                format!(
+                    "{} is a role of another account than `{account}`.",
+                    dotted(&pointer)
+                ),
+                "Write the role of the environment's own account.",
+            ));
+        }
+    }
+}
+
+/// Roles are given to teams that there are: a misspelt one would get nothing, and nobody would know.
+fn check_team_roles(document: &Document, at: &str, findings: &mut Vec<Finding>) {
+    let teams = document.value.get("teams").and_then(Value::as_object);
+    let pointer = format!("{at}/aws/teamRoles");
+    let roles = document.value.pointer(&pointer).and_then(Value::as_object);
+    for name in roles.into_iter().flatten().map(|(name, _)| name) {
+        if teams.is_some_and(|teams| !teams.contains_key(name)) {
+            findings.push(Finding::error(
+                Code::WrongTeam,
+                document.places.of_key(&join(&pointer, name)),
+                format!("There is no team `{}` that could take on a role.", shown(name)),
+                "Write the name of one of `teams`, or leave it out.",
+            ));
+        }
     }
 }
 
@@ -286,6 +395,10 @@ mod tests {
     #[case::person_twice(HEAD, "environments: {}\nteams: {a: {members: [{id: 1, name: a}, {id: 1, name: b}]}}\nroles: {admin: {groups: [a]}}\n", &["duplicate-name 4:46"])]
     #[case::name_for_id(HEAD, "environments: {}\nteams: {a: {members: [{id: ada, name: a}]}}\nroles: {admin: {groups: [a]}}\n", &["wrong-type 4:28"])]
     #[case::bad_name(HEAD, "environments: {Dev_1: {provider: Simulator}}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["invalid-value 3:16"])]
+    #[case::aws_needs_more(HEAD, "environments: {dev: {provider: AWS}}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["missing-field 3:16", "missing-field 3:16", "missing-field 3:16", "missing-field 3:16"])]
+    #[case::aws_elsewhere(HEAD, "environments: {dev: {provider: Simulator, aws: {planningRole: 'arn:aws:iam::123456789012:role/a', applyingRole: 'arn:aws:iam::123456789012:role/b', adminRole: 'arn:aws:iam::123456789012:role/c', logBucket: logs}}}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["invalid-value 3:43"])]
+    #[case::aws_of_another_account(HEAD, "environments:\n  dev:\n    provider: AWS\n    account: '123456789012'\n    region: eu-central-1\n    network: {create: true}\n    aws:\n      planningRole: arn:aws:iam::999999999999:role/a\n      applyingRole: arn:aws:iam::123456789012:role/b\n      adminRole: arn:aws:iam::999999999999:role/c\n      logBucket: logs\n      teamRoles: {nobody: 'arn:aws:iam::123456789012:role/d'}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["invalid-value 10:21", "wrong-team 14:19"])]
+    #[case::aws_account_is_no_account(HEAD, "environments:\n  dev:\n    provider: AWS\n    account: '12345'\n    region: eu-central-1\n    network: {create: true}\n    aws: {planningRole: 'arn:aws:iam::123456789012:role/a', applyingRole: 'arn:aws:iam::123456789012:role/b', adminRole: 'arn:aws:iam::123456789012:role/c', logBucket: logs}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["invalid-value 6:14"])]
     #[case::unknown_provider(HEAD, "environments: {dev: {provider: Moon}}\nteams: {}\nroles: {admin: {groups: [a]}}\n", &["invalid-value 3:32"])]
     #[case::unknown_field(HEAD, "environments: {}\nteams: {}\nroles: {admin: {group: [a]}}\n", &["no-admin 5:9", "unknown-field 5:17"])]
     fn broken_rules_are_told_at_their_place(

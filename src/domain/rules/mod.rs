@@ -54,6 +54,9 @@ pub struct Environment {
     /// The network that things are put into.
     #[serde(default)]
     pub network: Option<Network>,
+    /// What AWS alone needs to be told; there exactly if AWS is the provider.
+    #[serde(default)]
+    pub aws: Option<Aws>,
     /// The Kubernetes versions on offer; any if there are none.
     #[serde(default)]
     pub cluster_versions: BTreeSet<String>,
@@ -86,6 +89,7 @@ impl Environment {
             account: None,
             region: None,
             network: None,
+            aws: None,
             cluster_versions: BTreeSet::new(),
             sizes: BTreeMap::new(),
             prices: None,
@@ -102,6 +106,23 @@ impl Environment {
     pub fn place(&self) -> serde_json::Value {
         serde_json::json!([self.provider, self.account, self.region, self.network, self.sizes])
     }
+}
+
+/// What AWS needs to be told about an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aws {
+    /// The ARN of the role that looks and plans.
+    pub planning_role: String,
+    /// The ARN of the role that acts.
+    pub applying_role: String,
+    /// The ARN of the platform team's own role: it administrates every cluster.
+    pub admin_role: String,
+    /// The bucket that takes the access logs of storages.
+    pub log_bucket: String,
+    /// The ARNs of the roles that teams take on: what `access` of a cluster gives to `team:NAME`.
+    pub team_roles: BTreeMap<TeamName, String>,
+    /// Whether what could not be created is kept for somebody to look at.
+    pub keep_failed: bool,
 }
 
 /// What has a size.
@@ -185,6 +206,9 @@ pub struct TeamLimits {
 pub enum ProviderKind {
     /// The make-believe cloud.
     Simulator,
+    /// Amazon Web Services.
+    #[serde(rename = "AWS")]
+    Aws,
 }
 
 impl ProviderKind {
@@ -193,6 +217,7 @@ impl ProviderKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Simulator => "Simulator",
+            Self::Aws => "AWS",
         }
     }
 }

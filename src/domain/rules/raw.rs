@@ -32,6 +32,15 @@ text! {
     ProviderType, 64, "^[A-Za-z0-9][A-Za-z0-9_.-]*$", "the provider's name for a size, such as `t3.large`"
 }
 text! {
+    /// The ARN of a role of AWS's IAM.
+    RoleArn, 256, "^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$",
+    "the ARN of a role, such as `arn:aws:iam::123456789012:role/landfall-planning`"
+}
+text! {
+    /// The name of a bucket of S3.
+    BucketName, 63, "^[a-z0-9][a-z0-9.-]*[a-z0-9]$", "the name of a bucket, such as `platform-access-logs`"
+}
+text! {
     /// A currency by its ISO 4217 code.
     Currency, 16, "^[A-Z]{3}$", "a currency by its three letters, such as `EUR`"
 }
@@ -85,6 +94,10 @@ pub struct RawEnvironment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RawNetwork")]
     pub network: Option<RawNetwork>,
+    /// What AWS alone needs to be told; needed exactly where AWS is the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RawAws")]
+    pub aws: Option<RawAws>,
     /// The versions on offer; any, where none are listed.
     #[serde(default)]
     pub versions: RawVersions,
@@ -125,6 +138,27 @@ pub struct RawNetwork {
     /// Subnets of a network that is there: two or more, in two zones or more.
     #[serde(default)]
     pub subnets: Vec<NetworkId>,
+}
+
+/// Who acts for Landfall on AWS. Both roles trust the identity that Landfall runs as, under the external id
+/// `landfall:REPOSITORY:ENVIRONMENT` (the repository's id in Landfall's configuration): no other repository can use them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawAws {
+    /// The role that looks and plans. It needs no right to build.
+    pub planning_role: RoleArn,
+    /// The role that acts.
+    pub applying_role: RoleArn,
+    /// The platform team's own role: it administrates every cluster.
+    pub admin_role: RoleArn,
+    /// The bucket that takes the access logs of storages.
+    pub log_bucket: BucketName,
+    /// The role that each team takes on: what `access` of a cluster gives to `team:NAME`.
+    #[serde(default)]
+    pub team_roles: BTreeMap<Label, RoleArn>,
+    /// Whether what could not be created is kept for somebody to look at, instead of being removed.
+    #[serde(default)]
+    pub keep_failed: bool,
 }
 
 /// Versions on offer.

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::raw::{
-    RawAmount, RawAmounts, RawEnvironment, RawHolders, RawNetwork, RawPerson, RawPrices, RawRules, RawSizes,
-    RawTypes,
+    RawAmount, RawAmounts, RawAws, RawEnvironment, RawHolders, RawNetwork, RawPerson, RawPrices, RawRules,
+    RawSizes, RawTypes,
 };
-use super::{Environment, Limits, Network, RoleHolders, Rules, SizedKind, Team, TeamLimits};
+use super::{Aws, Environment, Limits, Network, RoleHolders, Rules, SizedKind, Team, TeamLimits};
 use crate::domain::ids::{EnvironmentName, InvalidId, TeamName, UserId};
 use crate::domain::price::{Amount, Prices};
 use crate::domain::request::raw::Size;
@@ -37,7 +37,7 @@ pub(super) fn valid(value: &Value) -> Result<Rules, Invalid> {
     for (name, raw) in raw.environments {
         rules
             .environments
-            .insert(EnvironmentName::new(name.0)?, environment(raw));
+            .insert(EnvironmentName::new(name.0)?, environment(raw)?);
     }
     for (name, team) in raw.teams {
         let members = people(team.members).map(|(id, _)| id).collect();
@@ -66,12 +66,13 @@ fn holders(raw: RawHolders) -> RoleHolders {
     }
 }
 
-fn environment(raw: RawEnvironment) -> Environment {
-    Environment {
+fn environment(raw: RawEnvironment) -> Result<Environment, Invalid> {
+    Ok(Environment {
         provider: raw.provider,
         account: raw.account.map(|account| account.0),
         region: raw.region.map(|region| region.0),
         network: raw.network.map(network),
+        aws: raw.aws.map(aws).transpose()?,
         cluster_versions: raw
             .versions
             .cluster
@@ -84,7 +85,22 @@ fn environment(raw: RawEnvironment) -> Environment {
         production: raw.production,
         paused: raw.paused,
         approvals: raw.approvals.map_or(0, |approvals| approvals.required),
+    })
+}
+
+fn aws(raw: RawAws) -> Result<Aws, Invalid> {
+    let mut team_roles = BTreeMap::new();
+    for (team, role) in raw.team_roles {
+        team_roles.insert(TeamName::new(team.0)?, role.0);
     }
+    Ok(Aws {
+        planning_role: raw.planning_role.0,
+        applying_role: raw.applying_role.0,
+        admin_role: raw.admin_role.0,
+        log_bucket: raw.log_bucket.0,
+        team_roles,
+        keep_failed: raw.keep_failed,
+    })
 }
 
 fn network(raw: RawNetwork) -> Network {

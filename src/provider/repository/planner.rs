@@ -69,6 +69,7 @@ fn planned(
         kind: ResourceKind::Repository,
         action,
         properties,
+        module: None,
     }
 }
 

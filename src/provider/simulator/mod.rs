@@ -101,8 +101,8 @@ impl Latency {
             ResourceKind::Database => self.database,
             ResourceKind::Storage => self.storage,
             ResourceKind::Cluster => self.cluster,
-            // Made on the forge, never here.
-            ResourceKind::Repository => Duration::ZERO,
+            // Made on the forge, or by clouds that have networks: never here.
+            ResourceKind::Repository | ResourceKind::Network => Duration::ZERO,
         }
     }
 }

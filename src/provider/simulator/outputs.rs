@@ -19,6 +19,7 @@ pub(super) fn external_id(kind: ResourceKind, step: &str) -> String {
         ResourceKind::Storage => "storage",
         ResourceKind::Cluster => "cluster",
         ResourceKind::Repository => "repository",
+        ResourceKind::Network => "network",
     };
     format!("sim-{short}-{}", Digest::of(step.as_bytes()).short())
 }
@@ -94,7 +95,7 @@ pub(super) fn outputs(owner: &Owner, resource: &Resource, external_id: &str) -> 
             pairs.extend(text("version").map(|version| ("version", version.to_owned())));
             pairs
         }
-        ResourceKind::Repository => Vec::new(),
+        ResourceKind::Repository | ResourceKind::Network => Vec::new(),
     };
     pairs
         .into_iter()

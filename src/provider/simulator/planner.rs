@@ -178,6 +178,7 @@ pub(super) fn compare(question: &Question, standing: &[SimulatedResource]) -> Pl
             kind,
             action,
             properties,
+            module: None,
         };
         changes.entry(resource.clone()).or_insert(change);
     };

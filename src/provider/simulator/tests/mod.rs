@@ -176,6 +176,8 @@ fn order(run: u64, action: Action, resource: Resource) -> Order {
         final_snapshot: false,
         action,
         resource,
+        module: None,
+        planned: None,
     }
 }
 
@@ -184,6 +186,8 @@ fn question(desired: Vec<Resource>, known: Vec<&str>) -> Question {
     Question {
         scope: scope("shop"),
         desired,
+        modules: BTreeMap::new(),
+        signed: BTreeMap::new(),
         known,
         pending: None,
     }
