@@ -45,12 +45,13 @@ impl Markup {
     pub(super) fn sentence(mut self, text: &str, longest: usize) -> Self {
         let text = shown(text, longest);
         let parts: Vec<&str> = text.split('`').collect();
-        if parts.len().is_multiple_of(2) {
+        let names_nothing = parts.iter().skip(1).step_by(2).any(|part| part.trim().is_empty());
+        // What stands around an empty name would be joined, and read as one word.
+        if parts.len().is_multiple_of(2) || names_nothing {
             return self.prose(&text, longest);
         }
         for (place, part) in parts.iter().enumerate() {
-            let is_code = place % 2 == 1;
-            if is_code && !part.trim().is_empty() {
+            if place % 2 == 1 {
                 self.0.push_str(&code(part));
             } else {
                 let edge = |there: bool| if there { " " } else { "" };
@@ -385,6 +386,13 @@ mod tests {
             assert_eq!(sentence(text), text);
         }
         assert_eq!(sentence("`a`,@all"), "`a``,@all`");
+    }
+
+    #[test]
+    fn what_stands_around_an_empty_name_is_not_read_as_one_word() {
+        let sentence = |text| Markup::new().sentence(text, 300).into_string();
+        assert_eq!(sentence("see GL``-7"), "see ```GL``-7```");
+        assert_eq!(sentence("GL` `-7"), "``GL` `-7``");
     }
 
     #[test]
