@@ -6,14 +6,8 @@ use std::fmt::Write as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::people::{MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE};
+use crate::support::people::{HELD, MergeRequest, READY, REFUSED, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::{Settings, World};
-
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
-const REFUSED: &str = "❌ Refused";
-const HELD: &str = "⛔ Held";
-const DONE: &str = "✅ Done";
 
 /// It was merged, is held, and nothing was made.
 async fn nothing_was_made(world: &World, merge_request: &MergeRequest<'_>, because: &[&str]) {
@@ -27,15 +21,6 @@ async fn nothing_was_made(world: &World, merge_request: &MergeRequest<'_>, becau
         "{:?}",
         world.dead_keys().await
     );
-}
-
-/// Signed off by ada, merged, and done.
-async fn is_done(world: &World, merge_request: &MergeRequest<'_>) {
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
-    world.ada().merges(merge_request).await;
-    merge_request.shows(DONE, &["Nothing to do"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +58,7 @@ async fn a_delivery_that_lies_about_an_approval_and_a_merge() {
 async fn the_same_delivery_a_thousand_times() {
     let world = World::start().await;
     let shop = world.dana().asks_for_a_shop().await;
-    is_done(&world, &shop).await;
+    shop.is_done().await;
     world.settles().await;
     let calls = world.sandbox.access_log_len();
     let sent = world.sandbox.deliveries();
@@ -130,9 +115,7 @@ async fn an_approval_by_the_second_account_that_pushed_it() {
 async fn an_approval_by_someone_whose_role_was_withdrawn() {
     let world = World::start().await;
     let shop = world.dana().asks_for_a_shop().await;
-    shop.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&shop).await;
-    shop.shows(READY, &["Signed off by ada"]).await;
+    shop.is_signed_off().await;
     let member = format!("projects/{}/members/{}", world.project, world.id_of("ada"));
     world
         .person("root")
@@ -257,7 +240,7 @@ async fn a_tag_that_bears_the_name_of_the_branch() {
         .dana()
         .opens("blog", &[("requests/web-team/blog.yaml", Some(&blog))])
         .await;
-    is_done(&world, &asked).await;
+    asked.is_done().await;
     world.settles().await;
     let ledger = world.ledger().await;
     assert!(
@@ -311,7 +294,7 @@ async fn a_freed_project_path_that_is_registered_anew() {
             &SHOP.replace("name: shop", "name: blog"),
         )
         .await;
-    is_done(&world, &asked).await;
+    asked.is_done().await;
     world.settles_between_sweeps().await;
     let ledger = world.ledger().await;
     assert!(

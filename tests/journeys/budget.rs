@@ -1,10 +1,8 @@
 //! How often the forge is asked: at most five calls, and one for each approver, and one git fetch, for each event of a
 //! merge request that the forge tells of.
 
-use crate::support::people::{SHOP, SHOP_FILE};
+use crate::support::people::{SHOP, SHOP_FILE, WAITING};
 use crate::support::world::World;
-
-const WAITING: &str = "✋ Waiting for a sign-off";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_event_of_a_merge_request_costs_the_forge_more_than_it_should() {

@@ -3,11 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::people::SHOP_IS_THERE;
+use crate::support::people::{READY, SHOP_IS_THERE, WAITING};
 use crate::support::world::World;
-
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admin_may_sign_off_in_words() {

@@ -1,13 +1,8 @@
 //! What stands in the files: what cannot be read is refused where it stands, and what a merge request says about the
 //! rules is not true for itself.
 
-use crate::support::people::{SHOP, SHOP_FILE, SHOP_IS_THERE};
+use crate::support::people::{HELD, READY, REFUSED, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::World;
-
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
-const REFUSED: &str = "❌ Refused";
-const HELD: &str = "⛔ Held";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_count_from_the_next_merge_request_on() {
@@ -51,10 +46,7 @@ async fn rules_count_from_the_next_merge_request_on() {
 async fn a_file_that_cannot_be_read_is_refused_where_it_stands_and_disturbs_nothing() {
     let world = World::start().await;
     let shop = world.dana().asks_for_a_shop().await;
-    shop.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&shop).await;
-    shop.shows(READY, &["merge it now"]).await;
-    world.ada().merges(&shop).await;
+    shop.lands().await;
     shop.shows("✅ Done", &["Nothing to do"]).await;
 
     let path = "requests/web-team/blog.yaml";
@@ -90,10 +82,7 @@ async fn a_file_that_cannot_be_read_is_refused_where_it_stands_and_disturbs_noth
         .dana()
         .opens("wiki", &[("requests/web-team/wiki.yaml", Some(&third))])
         .await;
-    wiki.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&wiki).await;
-    wiki.shows(READY, &["merge it now"]).await;
-    world.ada().merges(&wiki).await;
+    wiki.lands().await;
     wiki.shows("✅ Done", &["Nothing to do"]).await;
     world.settles().await;
     let mut there: Vec<String> = SHOP_IS_THERE.map(str::to_owned).to_vec();

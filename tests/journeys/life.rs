@@ -6,35 +6,14 @@ use landfall::domain::landing::Mode;
 use landfall::domain::step::{Failure, FailureClass};
 use landfall::provider::simulator::{Call, Effect, Trouble};
 
-use crate::support::people::{MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE};
+use crate::support::people::{DONE, HELD, MergeRequest, REFUSED, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::{Settings, World};
-
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
-const REFUSED: &str = "❌ Refused";
-const HELD: &str = "⛔ Held";
-const DONE: &str = "✅ Done";
-
-/// Signed off and merged.
-async fn lands(merge_request: &MergeRequest<'_>, world: &World) {
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
-    world.ada().merges(merge_request).await;
-}
-
-/// Signed off, merged, and done.
-async fn is_done(merge_request: &MergeRequest<'_>, world: &World) -> String {
-    lands(merge_request, world).await;
-    merge_request.shows(DONE, &["Nothing to do"]).await;
-    merge_request.result().await
-}
 
 /// A world in which the shop is there.
 async fn with_a_shop(text: &str) -> World {
     let world = World::start().await;
     let shop = world.dana().opens("shop", &[(SHOP_FILE, Some(text))]).await;
-    is_done(&shop, &world).await;
+    shop.is_done().await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);
     world
 }
@@ -76,7 +55,8 @@ async fn a_change_shows_before_and_after_and_is_made_in_place() {
             ],
         )
         .await;
-    let result = is_done(&change, &world).await;
+    change.is_done().await;
+    let result = change.result().await;
     assert!(
         result.contains("2 resources") && result.contains("updated"),
         "{result}"
@@ -93,7 +73,7 @@ async fn a_change_shows_before_and_after_and_is_made_in_place() {
         .opens("same", &[(SHOP_FILE, Some(&format!("# The shop\n{larger}")))])
         .await;
     same.shows(WAITING, &["3 unchanged"]).await;
-    is_done(&same, &world).await;
+    same.is_done().await;
     assert_eq!(since_the_shop(&world).await, expected);
 }
 
@@ -111,7 +91,7 @@ async fn a_replacement_stands_out_and_one_that_loses_data_is_refused() {
             ],
         )
         .await;
-    is_done(&newer, &world).await;
+    newer.is_done().await;
     assert_eq!(
         since_the_shop(&world).await,
         [
@@ -166,7 +146,8 @@ async fn a_deletion_destroys_what_the_accepted_policy_says_and_names_it() {
             ],
         )
         .await;
-    let result = is_done(&deletion, &world).await;
+    deletion.is_done().await;
+    let result = deletion.result().await;
     assert!(
         result.contains("it is done as you asked") && result.contains("-final"),
         "{result}"
@@ -184,7 +165,7 @@ async fn a_deletion_destroys_what_the_accepted_policy_says_and_names_it() {
     // The name is free again.
     let again = world.dana().opens("shop-again", &[(SHOP_FILE, Some(SHOP))]).await;
     again.shows(WAITING, &["3 to create"]).await;
-    is_done(&again, &world).await;
+    again.is_done().await;
     assert_eq!(world.cloud().resources().await.unwrap().len(), 3);
 }
 
@@ -196,7 +177,8 @@ async fn what_is_retained_stays_is_listed_and_can_be_taken_back() {
     deletion
         .shows(WAITING, &["3 to retain", "📌 `database/orders` is retained"])
         .await;
-    let result = is_done(&deletion, &world).await;
+    deletion.is_done().await;
+    let result = deletion.result().await;
     assert!(
         result.contains("3 retained") && result.contains("goes on costing"),
         "{result}"
@@ -213,8 +195,7 @@ async fn what_is_retained_stays_is_listed_and_can_be_taken_back() {
         .dana()
         .opens("rules", &[("landfall.yaml", Some(&rules))])
         .await;
-    lands(&rules, &world).await;
-    rules.shows(DONE, &["Nothing to do"]).await;
+    rules.is_done().await;
     let other = world
         .dana()
         .opens("elsewhere", &[(SHOP_FILE, Some(&elsewhere))])
@@ -235,7 +216,7 @@ async fn what_is_retained_stays_is_listed_and_can_be_taken_back() {
         ],
     )
     .await;
-    is_done(&back, &world).await;
+    back.is_done().await;
     let lines = since_the_shop(&world).await;
     assert_eq!(lines.len(), 3);
     assert!(lines.iter().all(|line| line.starts_with("updated ")), "{lines:?}");
@@ -261,13 +242,13 @@ async fn a_policy_that_comes_with_the_removal_does_not_count_for_it() {
             &["1 to retain, 2 unchanged", "📌 `storage/pictures` is retained"],
         )
         .await;
-    is_done(&removal, &world).await;
+    removal.is_done().await;
     assert!(since_the_shop(&world).await.is_empty());
 
     // From now on it counts, and not for what was retained before.
     let deletion = world.dana().opens("no-shop", &[(SHOP_FILE, None)]).await;
     deletion.shows(WAITING, &["2 to **DELETE**, 1 to retain"]).await;
-    is_done(&deletion, &world).await;
+    deletion.is_done().await;
     assert_eq!(
         since_the_shop(&world).await,
         [
@@ -289,7 +270,7 @@ async fn a_file_that_is_renamed_changes_nothing_real() {
             &["| `Project/shop` | move | `dev` |", "no resource changes"],
         )
         .await;
-    lands(&moved, &world).await;
+    moved.lands().await;
     moved.shows(DONE, &["no resource had to change"]).await;
     assert!(since_the_shop(&world).await.is_empty());
 
@@ -302,7 +283,7 @@ async fn a_file_that_is_renamed_changes_nothing_real() {
     let larger = SHOP.replace("size: Small", "size: Medium");
     let update = world.dana().opens("larger", &[(renamed, Some(&larger))]).await;
     update.shows(WAITING, &["1 to update, 2 unchanged"]).await;
-    is_done(&update, &world).await;
+    update.is_done().await;
     assert_eq!(
         since_the_shop(&world).await,
         ["updated virtual-machine/web of Project/shop"]
@@ -316,7 +297,7 @@ async fn a_file_that_is_renamed_changes_nothing_real() {
         &["| `Project/shop` | update | `dev` |", "`Medium` → `Small`"],
     )
     .await;
-    is_done(&back, &world).await;
+    back.is_done().await;
     assert_eq!(since_the_shop(&world).await.len(), 2);
 }
 
@@ -370,7 +351,8 @@ async fn several_requests_in_one_merge_request_each_get_what_is_theirs() {
         ],
     )
     .await;
-    let result = is_done(&both, &world).await;
+    both.is_done().await;
+    let result = both.result().await;
     assert!(result.contains("6 resources"), "{result}");
     let lines = since_the_shop(&world).await;
     assert!(
@@ -408,8 +390,7 @@ async fn two_merge_requests_on_one_request_name_each_other() {
         .await;
 
     // Once one of them has landed, the other is judged by what is there now.
-    lands(&first, &world).await;
-    first.shows(DONE, &["Nothing to do"]).await;
+    first.is_done().await;
     second
         .shows(REFUSED, &["(`changed-on-both-sides`)", "Rebase this branch"])
         .await;
@@ -426,7 +407,7 @@ async fn a_newer_change_goes_on_from_what_an_older_one_left() {
     let trouble = Trouble::new(Call::Work, 1, quota).about("database/orders".parse().unwrap());
     world.cloud().order(trouble).await.unwrap();
     let shop = world.dana().asks_for_a_shop().await;
-    lands(&shop, &world).await;
+    shop.lands().await;
     shop.shows("❌ Failed", &["quota exceeded", "/landfall retry"])
         .await;
 
@@ -435,7 +416,7 @@ async fn a_newer_change_goes_on_from_what_an_older_one_left() {
     change
         .shows(WAITING, &["1 to create, 1 to update, 1 unchanged"])
         .await;
-    is_done(&change, &world).await;
+    change.is_done().await;
     shop.shows(
         "⏭️ Superseded",
         &[&format!("`!{}` changed the same requests", change.number)],
@@ -483,7 +464,8 @@ async fn what_is_gone_from_the_cloud_is_made_again_by_a_merge_request_only() {
             ],
         )
         .await;
-    let result = is_done(&change, &world).await;
+    change.is_done().await;
+    let result = change.result().await;
     assert!(result.contains("created again"), "{result}");
     assert_eq!(
         since_the_shop(&world).await,
@@ -503,7 +485,7 @@ async fn a_repository_that_is_only_observed_is_commented_on_and_nothing_is_made(
     })
     .await;
     let shop = world.dana().asks_for_a_shop().await;
-    lands(&shop, &world).await;
+    shop.lands().await;
     shop.shows(
         HELD,
         &["only observes this repository", "**nothing was provisioned**"],
@@ -536,7 +518,7 @@ async fn what_is_cancelled_stops_and_says_what_exists_and_a_retry_goes_on() {
     shop.shows(WAITING, &["press **Approve**"]).await;
     world.dana().comments(&shop, "/landfall cancel").await;
     shop.answers(1, &["There is nothing to cancel"]).await;
-    lands(&shop, &world).await;
+    shop.lands().await;
     shop.shows(
         "🚧 Provisioning",
         &[
@@ -577,11 +559,10 @@ async fn what_waits_for_a_paused_environment_can_be_cancelled_and_is_superseded(
         .dana()
         .opens("pause", &[("landfall.yaml", Some(&paused))])
         .await;
-    lands(&pause, &world).await;
-    pause.shows(DONE, &["Nothing to do"]).await;
+    pause.is_done().await;
 
     let shop = world.dana().asks_for_a_shop().await;
-    lands(&shop, &world).await;
+    shop.lands().await;
     shop.shows("🚧 Provisioning", &["`dev` is paused"]).await;
     world.dana().comments(&shop, "/landfall cancel").await;
     shop.shows(HELD, &["dana cancelled it before anything was begun"])
@@ -590,7 +571,7 @@ async fn what_waits_for_a_paused_environment_can_be_cancelled_and_is_superseded(
     let larger = SHOP.replace("size: Small", "size: Medium");
     let change = world.dana().opens("larger", &[(SHOP_FILE, Some(&larger))]).await;
     change.shows(WAITING, &["3 to create"]).await;
-    lands(&change, &world).await;
+    change.lands().await;
     shop.shows("⏭️ Superseded", &["changed the same requests"]).await;
     assert!(world.ledger().await.is_empty());
 
@@ -598,7 +579,7 @@ async fn what_waits_for_a_paused_environment_can_be_cancelled_and_is_superseded(
         .dana()
         .opens("resume", &[("landfall.yaml", Some(&world.rules()))])
         .await;
-    lands(&resume, &world).await;
+    resume.lands().await;
     change.shows(DONE, &["Nothing to do"]).await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);
 }
@@ -607,9 +588,7 @@ async fn what_waits_for_a_paused_environment_can_be_cancelled_and_is_superseded(
 async fn what_cannot_be_planned_any_more_is_held_and_says_why() {
     let world = World::start().await;
     let shop = world.dana().asks_for_a_shop().await;
-    shop.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&shop).await;
-    shop.shows(READY, &["merge it now"]).await;
+    shop.is_signed_off().await;
     let right = Effect::Fail(Failure::new(FailureClass::Refused, "the planning role is gone"));
     world
         .cloud()

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use landfall::sandbox::{DeliveryAction, DeliveryFault, RequestAction, RequestFault};
 
-use crate::support::people::{MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE};
+use crate::support::people::{DONE, MergeRequest, READY, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::{Settings, World};
 
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
-const DONE: &str = "✅ Done";
 const HOUR: Duration = Duration::from_secs(3_600);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -159,10 +156,7 @@ async fn a_retry_is_read_though_its_webhook_is_lost() {
     let trouble = Trouble::new(Call::Start, 1, Effect::Fail(quota)).about("database/orders".parse().unwrap());
     world.cloud().order(trouble).await.unwrap();
     let merge_request = world.dana().asks_for_a_shop().await;
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
-    world.ada().merges(&merge_request).await;
+    merge_request.lands().await;
     merge_request.shows("❌ Failed", &["/landfall retry"]).await;
     merge_request.result().await;
     world.settles_between_sweeps().await;

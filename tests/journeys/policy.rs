@@ -1,12 +1,7 @@
 //! What the platform team's policies do to a merge request: deny, warn, ask for more, ask for nobody.
 
-use crate::support::people::{MergeRequest, SHOP, SHOP_FILE};
+use crate::support::people::{HELD, READY, REFUSED, SHOP, SHOP_FILE, WAITING};
 use crate::support::world::{Settings, World};
-
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
-const REFUSED: &str = "❌ Refused";
-const HELD: &str = "⛔ Held";
 
 const NO_LARGE: &str = "\
 package sizes
@@ -164,25 +159,16 @@ async fn a_policy_that_is_weakened_in_the_same_merge_request_still_judges_it() {
 async fn a_policy_lands_with_a_sign_off_and_judges_what_is_open() {
     let world = world(&[], "").await;
     let shop = world.dana().opens("shop", &[(SHOP_FILE, Some(&bigger()))]).await;
-    shop.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&shop).await;
-    shop.shows(READY, &["Signed off by ada"]).await;
+    shop.is_signed_off().await;
     let policy = world
         .grace()
         .opens("policy", &[(NO_LARGE_FILE, Some(NO_LARGE))])
         .await;
-    lands(&world, &policy).await;
+    policy.lands().await;
     shop.shows(REFUSED, &["machines here are small"]).await;
     world.ada().merges(&shop).await;
     shop.shows(HELD, &["**nothing was provisioned**"]).await;
     nothing_is_made(&world).await;
-}
-
-async fn lands(world: &World, merge_request: &MergeRequest<'_>) {
-    merge_request.shows(WAITING, &[]).await;
-    world.ada().approves(merge_request).await;
-    merge_request.shows(READY, &["Signed off by ada"]).await;
-    world.ada().merges(merge_request).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,11 +4,9 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::people::{MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE};
+use crate::support::people::{DONE, MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::{Settings, World, text};
 
-const WAITING: &str = "✋ Waiting for a sign-off";
-const DONE: &str = "✅ Done";
 const SUPERSEDED: &str = "⏭️ Superseded";
 
 /// The same request, asking for more.

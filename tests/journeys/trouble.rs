@@ -8,20 +8,12 @@ use landfall::sandbox::{DeliveryAction, DeliveryFault, RequestAction, RequestFau
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::people::{MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE};
+use crate::support::people::{DONE, MergeRequest, READY, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::{Settings, World};
 
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
-const DONE: &str = "✅ Done";
-
 /// From the approval to the end.
-async fn is_signed_off_and_merged(world: &World, merge_request: &MergeRequest<'_>) {
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
-    world.ada().merges(merge_request).await;
-    merge_request.shows(DONE, &["Nothing to do"]).await;
+async fn is_signed_off_and_merged(merge_request: &MergeRequest<'_>) {
+    merge_request.is_done().await;
     let result = merge_request.result().await;
     assert!(result.contains("@dana, what you asked for is there"), "{result}");
 }
@@ -70,7 +62,7 @@ async fn with_every_webhook_lost_the_end_is_the_same() {
         .sandbox
         .order_delivery_fault(deliveries(DeliveryAction::Drop));
     let merge_request = world.dana().asks_for_a_shop().await;
-    is_signed_off_and_merged(&world, &merge_request).await;
+    is_signed_off_and_merged(&merge_request).await;
     world.settles_between_sweeps().await;
     everything_is_there_once(&world, &merge_request).await;
     assert!(world.sandbox.deliveries().is_empty());
@@ -83,7 +75,7 @@ async fn with_every_webhook_doubled_the_end_is_the_same() {
         .sandbox
         .order_delivery_fault(deliveries(DeliveryAction::Double));
     let merge_request = world.dana().asks_for_a_shop().await;
-    is_signed_off_and_merged(&world, &merge_request).await;
+    is_signed_off_and_merged(&merge_request).await;
     world.settles().await;
     everything_is_there_once(&world, &merge_request).await;
 }
@@ -109,7 +101,7 @@ async fn a_forge_that_stumbles_is_asked_again() {
     world.settles().await;
     let git = requests(Method::GET, "/info/refs", 2, RequestAction::Status(503));
     world.sandbox.order_request_fault(git);
-    is_signed_off_and_merged(&world, &merge_request).await;
+    is_signed_off_and_merged(&merge_request).await;
     world.settles().await;
     everything_is_there_once(&world, &merge_request).await;
 }
@@ -178,10 +170,7 @@ async fn what_the_cloud_refuses_is_said_and_done_after_a_retry() {
     let trouble = Trouble::new(Call::Start, 1, Effect::Fail(quota)).about("database/orders".parse().unwrap());
     world.cloud().order(trouble).await.unwrap();
     let merge_request = world.dana().asks_for_a_shop().await;
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
-    world.ada().merges(&merge_request).await;
+    merge_request.lands().await;
     merge_request
         .shows(
             "❌ Failed",
@@ -217,10 +206,7 @@ async fn a_landfall_that_is_stopped_in_the_midst_of_it_goes_on_where_it_was() {
     world.cloud().order(slow).await.unwrap();
     let number = {
         let merge_request = world.dana().asks_for_a_shop().await;
-        merge_request.shows(WAITING, &["press **Approve**"]).await;
-        world.ada().approves(&merge_request).await;
-        merge_request.shows(READY, &["merge it now"]).await;
-        world.ada().merges(&merge_request).await;
+        merge_request.lands().await;
         merge_request.shows("🚧 Provisioning", &["Nothing to do"]).await;
         world.ledger_reaches(1).await;
         merge_request.number
@@ -279,7 +265,7 @@ async fn a_landfall_that_lost_its_database_finds_its_comment_again() {
     world.adopts_main().await;
     let merge_request = world.merge_request(number);
     world.dana().comments(&merge_request, "/landfall plan").await;
-    is_signed_off_and_merged(&world, &merge_request).await;
+    is_signed_off_and_merged(&merge_request).await;
     world.settles().await;
     everything_is_there_once(&world, &merge_request).await;
     assert_eq!(merge_request.written("report").await[0].id, before);

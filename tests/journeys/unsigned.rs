@@ -1,11 +1,7 @@
 //! Nothing is provisioned whose bytes were not signed off, and the comment says what to do.
 
-use crate::support::people::{MergeRequest, SHOP, SHOP_FILE};
+use crate::support::people::{HELD, MergeRequest, READY, SHOP, SHOP_FILE, WAITING};
 use crate::support::world::{Settings, World};
-
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
-const HELD: &str = "⛔ Held";
 
 /// The same request, asking for more.
 fn bigger() -> String {
@@ -68,9 +64,7 @@ async fn a_developer_cannot_approve_for_an_admin() {
 async fn an_approval_is_not_for_what_is_pushed_afterwards() {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
+    merge_request.is_signed_off().await;
     let head = world.dana().pushes("shop", &[(SHOP_FILE, Some(&bigger()))]);
     let again = "revoke the approval and approve again";
     merge_request
@@ -83,9 +77,7 @@ async fn an_approval_is_not_for_what_is_pushed_afterwards() {
 async fn an_approval_that_is_given_again_counts() {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
+    merge_request.is_signed_off().await;
     let head = world.dana().pushes("shop", &[(SHOP_FILE, Some(&bigger()))]);
     let again = "revoke the approval and approve again";
     merge_request.shows_at(&head, WAITING, &[again]).await;
@@ -139,9 +131,7 @@ async fn a_merge_request_that_went_elsewhere_and_came_back_is_approved_anew() {
     let world = World::start().await;
     world.ada().pushes("aside", &[("notes.txt", Some("aside\n"))]);
     let merge_request = world.dana().asks_for_a_shop().await;
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
+    merge_request.is_signed_off().await;
     world.dana().retargets(&merge_request, "aside").await;
     world.settles().await;
     world.dana().retargets(&merge_request, "main").await;
@@ -158,9 +148,7 @@ async fn a_merge_request_that_went_elsewhere_and_came_back_is_approved_anew() {
 async fn going_back_to_what_was_approved_does_not_bring_the_approval_back() {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
+    merge_request.is_signed_off().await;
     // Both pushes are over before anybody may have looked.
     world.dana().pushes("shop", &[(SHOP_FILE, Some(&bigger()))]);
     let head = world.dana().pushes("shop", &[(SHOP_FILE, Some(SHOP))]);
@@ -175,9 +163,7 @@ async fn going_back_to_what_was_approved_does_not_bring_the_approval_back() {
 async fn what_is_slipped_in_right_before_the_merge_holds_all_of_it() {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(&merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
+    merge_request.is_signed_off().await;
     let more = SHOP.replace("name: shop", "name: more");
     world
         .dana()

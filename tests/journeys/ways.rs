@@ -4,14 +4,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::people::{MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE};
+use crate::support::people::{DONE, HELD, MergeRequest, READY, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::{Settings, World, text};
 use landfall::sandbox::Tier;
 
-const WAITING: &str = "✋ Waiting for a sign-off";
-const READY: &str = "✅ Ready to merge";
-const DONE: &str = "✅ Done";
-const HELD: &str = "⛔ Held";
 const NOTHING: &str = "⚪ Nothing to provision";
 const AT_WORK: &str = "🚧 Provisioning";
 const BLOG_FILE: &str = "requests/web-team/blog.yaml";
@@ -42,13 +38,6 @@ async fn project_is_set(world: &World, settings: Value) {
 /// Somebody asks for a blog.
 async fn asks_for_a_blog(world: &World) -> MergeRequest<'_> {
     world.eve().opens("blog", &[(BLOG_FILE, Some(&blog()))]).await
-}
-
-/// The plan is shown, and an admin signs it off.
-async fn is_signed_off(world: &World, merge_request: &MergeRequest<'_>) {
-    merge_request.shows(WAITING, &["press **Approve**"]).await;
-    world.ada().approves(merge_request).await;
-    merge_request.shows(READY, &["merge it now"]).await;
 }
 
 /// It is there, once, and nobody was troubled.
@@ -110,7 +99,7 @@ async fn the_rebase_button_keeps_the_approval(#[case] method: &str) {
     let world = World::start().await;
     project_is_set(&world, json!({ "merge_method": method })).await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &merge_request).await;
+    merge_request.is_signed_off().await;
     let before = merge_request.head().await;
     world.grace().pushes_to_main(&[("README.md", Some("# Newer\n"))]);
     // Whoever presses it becomes the committer: the one who approved must not be excluded by that.
@@ -131,7 +120,7 @@ async fn the_rebase_button_keeps_the_approval(#[case] method: &str) {
 async fn a_forced_push_of_the_same_change_keeps_the_approval() {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &merge_request).await;
+    merge_request.is_signed_off().await;
     let before = merge_request.head().await;
     world.grace().pushes_to_main(&[("README.md", Some("# Newer\n"))]);
 
@@ -152,7 +141,7 @@ async fn a_forced_push_of_the_same_change_keeps_the_approval() {
 async fn a_forced_push_of_another_change_does_not() {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &merge_request).await;
+    merge_request.is_signed_off().await;
 
     let clone = world.dana().clone();
     clone.run(&["switch", "--quiet", "shop"]);
@@ -192,7 +181,7 @@ async fn what_goes_by_merge_train_is_made_once(#[case] method: &str, #[case] squ
     let blog = asks_for_a_blog(&world).await;
     // The second in the row stands on commits that were not there when it was pushed.
     for merge_request in [&blog, &shop] {
-        is_signed_off(&world, merge_request).await;
+        merge_request.is_signed_off().await;
         let path = format!(
             "projects/{}/merge_trains/merge_requests/{}",
             world.project, merge_request.number
@@ -226,7 +215,7 @@ async fn what_goes_by_merge_train_is_made_once(#[case] method: &str, #[case] squ
 async fn a_maintainer_may_merge_by_hand(#[case] by_hand: &[&str]) {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &merge_request).await;
+    merge_request.is_signed_off().await;
     let clone = world.grace().clone();
     clone.run(&["switch", "--quiet", "main"]);
     clone.run(by_hand);
@@ -243,7 +232,7 @@ async fn a_maintainer_may_merge_by_hand(#[case] by_hand: &[&str]) {
 async fn what_was_copied_by_hand_is_held_until_it_is_merged_properly(#[case] by_hand: &[&str]) {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &merge_request).await;
+    merge_request.is_signed_off().await;
     world.grace().pushes_to_main(&[("README.md", Some("# Newer\n"))]);
     let clone = world.grace().clone();
     clone.run(&["reset", "--quiet", "--hard", "origin/main"]);
@@ -280,7 +269,7 @@ async fn what_was_copied_by_hand_is_held_until_it_is_merged_properly(#[case] by_
 async fn a_rewritten_target_branch_suspends_everything_until_it_is_adopted() {
     let world = World::start().await;
     let merge_request = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &merge_request).await;
+    merge_request.is_signed_off().await;
     world.grace().pushes_to_main(&[("README.md", Some("# Newer\n"))]);
     world.settles().await;
     let protection = format!("projects/{}/protected_branches", world.project);
@@ -316,7 +305,7 @@ async fn a_rewritten_target_branch_suspends_everything_until_it_is_adopted() {
     world.settles_between_sweeps().await;
     assert!(world.ledger().await.is_empty());
     let next = asks_for_a_blog(&world).await;
-    is_signed_off(&world, &next).await;
+    next.is_signed_off().await;
     world.ada().merges(&next).await;
     next.shows(DONE, &["everything is there"]).await;
     world.settles_between_sweeps().await;
@@ -331,8 +320,8 @@ async fn two_that_bring_the_same_make_it_once() {
     let world = World::start().await;
     let first = world.dana().asks_for_a_shop().await;
     let second = world.eve().opens("shop-too", &[(SHOP_FILE, Some(SHOP))]).await;
-    is_signed_off(&world, &first).await;
-    is_signed_off(&world, &second).await;
+    first.is_signed_off().await;
+    second.is_signed_off().await;
     world.ada().merges(&first).await;
     is_there_once(&world, &first).await;
     second.shows(NOTHING, &["changes no request and no rule"]).await;
@@ -349,7 +338,7 @@ async fn what_was_held_from_one_is_made_when_it_is_merged_from_another_that_is_s
     let unsigned = world.eve().opens("shop-too", &[(SHOP_FILE, Some(SHOP))]).await;
     unsigned.shows(WAITING, &["press **Approve**"]).await;
     let signed = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &signed).await;
+    signed.is_signed_off().await;
     world.ada().merges(&unsigned).await;
     is_held(&world, &unsigned, &["merged without a sign-off"]).await;
 
@@ -383,8 +372,8 @@ async fn one_that_contains_another_lands_under_its_own_sign_off() {
         .dana()
         .opens("shop-and-blog", &[(BLOG_FILE, Some(&blog()))])
         .await;
-    is_signed_off(&world, &inner).await;
-    is_signed_off(&world, &outer).await;
+    inner.is_signed_off().await;
+    outer.is_signed_off().await;
     world.ada().merges(&outer).await;
     outer.shows(DONE, &["everything is there"]).await;
     world.settles().await;
@@ -406,7 +395,7 @@ async fn the_sign_off_of_one_does_not_let_the_rest_of_another_in() {
         .dana()
         .opens("shop-and-blog", &[(BLOG_FILE, Some(&blog()))])
         .await;
-    is_signed_off(&world, &inner).await;
+    inner.is_signed_off().await;
     outer.shows(WAITING, &["press **Approve**"]).await;
     world.ada().merges(&outer).await;
     is_held(&world, &outer, &["merged without a sign-off"]).await;
@@ -419,8 +408,8 @@ async fn two_that_were_merged_between_two_looks_are_made_once_each() {
     let numbers = {
         let shop = world.dana().asks_for_a_shop().await;
         let blog = asks_for_a_blog(&world).await;
-        is_signed_off(&world, &shop).await;
-        is_signed_off(&world, &blog).await;
+        shop.is_signed_off().await;
+        blog.is_signed_off().await;
         [shop.number, blog.number]
     };
     world.stop_landfall().await;
@@ -466,14 +455,14 @@ async fn a_revert_to_what_was_signed_long_ago_needs_its_own_sign_off(
 ) {
     let world = World::start().await;
     let shop = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &shop).await;
+    shop.is_signed_off().await;
     world.ada().merges(&shop).await;
     is_there_once(&world, &shop).await;
     let other = world
         .dana()
         .opens("other", &[(SHOP_FILE, change.as_deref())])
         .await;
-    is_signed_off(&world, &other).await;
+    other.is_signed_off().await;
     world.ada().merges(&other).await;
     other.shows(DONE, &["Nothing to do"]).await;
     world.settles_between_sweeps().await;
@@ -513,7 +502,7 @@ async fn a_deletion_and_a_new_beginning_happen_once_each(#[case] method: &str, #
     project_is_set(&world, json!({ "merge_method": method })).await;
     for (branch, content) in [("shop", Some(SHOP)), ("no-shop", None), ("again", Some(SHOP))] {
         let merge_request = world.dana().opens(branch, &[(SHOP_FILE, content)]).await;
-        is_signed_off(&world, &merge_request).await;
+        merge_request.is_signed_off().await;
         let options = json!({ "squash": squash });
         world.ada().merges_with(&merge_request, &options).await;
         merge_request.shows(DONE, &["Nothing to do"]).await;
@@ -551,11 +540,11 @@ async fn a_revert_of_rules_needs_its_own_sign_off(#[case] is_signed: bool) {
         .grace()
         .opens("pause", &[("landfall.yaml", Some(&paused))])
         .await;
-    is_signed_off(&world, &pause).await;
+    pause.is_signed_off().await;
     world.ada().merges(&pause).await;
     pause.shows(DONE, &["it landed and is accepted"]).await;
     let shop = world.dana().asks_for_a_shop().await;
-    is_signed_off(&world, &shop).await;
+    shop.is_signed_off().await;
     world.ada().merges(&shop).await;
     shop.shows(AT_WORK, &["is paused in landfall.yaml"]).await;
     assert!(world.ledger().await.is_empty());
@@ -565,7 +554,7 @@ async fn a_revert_of_rules_needs_its_own_sign_off(#[case] is_signed: bool) {
         .shows(WAITING, &["press **Approve**", "landfall.yaml"])
         .await;
     if is_signed {
-        is_signed_off(&world, &revert).await;
+        revert.is_signed_off().await;
         world.ada().merges(&revert).await;
         is_there_once(&world, &shop).await;
     } else {

@@ -20,6 +20,17 @@ pub(crate) const SHOP_IS_THERE: [&str; 3] = [
     "created virtual-machine/web of Project/shop",
 ];
 
+/// What the comment on a merge request says first: somebody has to sign it off.
+pub(crate) const WAITING: &str = "✋ Waiting for a sign-off";
+/// It is signed off.
+pub(crate) const READY: &str = "✅ Ready to merge";
+/// What was signed off is there.
+pub(crate) const DONE: &str = "✅ Done";
+/// It was merged, and nothing is provisioned.
+pub(crate) const HELD: &str = "⛔ Held";
+/// It cannot be signed off.
+pub(crate) const REFUSED: &str = "❌ Refused";
+
 /// Somebody with an account on the forge.
 #[derive(Clone, Copy)]
 pub(crate) struct Person<'w> {
@@ -316,6 +327,25 @@ impl MergeRequest<'_> {
             .into_iter()
             .filter(|note| note.author == "landfall" && note.body.starts_with(&marker))
             .collect()
+    }
+
+    /// The admin reads the plan and approves.
+    pub(crate) async fn is_signed_off(&self) {
+        self.shows(WAITING, &["press **Approve**"]).await;
+        self.world.ada().approves(self).await;
+        self.shows(READY, &["Signed off by ada", "merge it now"]).await;
+    }
+
+    /// The admin approves, and merges.
+    pub(crate) async fn lands(&self) {
+        self.is_signed_off().await;
+        self.world.ada().merges(self).await;
+    }
+
+    /// The admin approves and merges, and what was asked for is there.
+    pub(crate) async fn is_done(&self) {
+        self.lands().await;
+        self.shows(DONE, &["Nothing to do"]).await;
     }
 
     /// Waits until the comment has this verdict and says all of this; answers it. There is never more than one.
