@@ -38,6 +38,55 @@ struct Changed<'a> {
     bytes: Option<Vec<u8>>,
 }
 
+/// The requests that a merge request touches.
+#[derive(Default)]
+struct Touched<'a> {
+    /// By key: as what was accepted, and where.
+    before: BTreeMap<RequestKey, (&'a str, &'a Request)>,
+    /// What it brings, and where.
+    coming: Vec<(String, Request)>,
+    /// Where there is a file that cannot be read, and what was accepted there.
+    broken: Vec<(&'a str, &'a Request)>,
+}
+
+impl Touched<'_> {
+    /// What becomes of each, with the path that tells it.
+    fn changes(&self, accepted: &AcceptedFiles, head: &Tree) -> Vec<(String, Change)> {
+        let after: BTreeMap<&RequestKey, &(String, Request)> =
+            self.coming.iter().map(|file| (&file.1.key, file)).collect();
+        let keys: BTreeSet<&RequestKey> = self.before.keys().chain(after.keys().copied()).collect();
+        let is_broken =
+            |key: &RequestKey| !after.contains_key(key) && self.broken.iter().any(|(_, was)| was.key == *key);
+        keys.into_iter()
+            .filter(|key| !is_broken(key))
+            .filter_map(|key| {
+                let before = self.before.get(key);
+                let was = before.map(|(_, was)| *was).or_else(|| accepted.request(key));
+                Some(match (was, after.get(key)) {
+                    (None, None) => return None,
+                    (None, Some((path, is))) => (path.clone(), Change::Create(is.clone())),
+                    (Some(was), None) => {
+                        let path = before.map_or("", |(path, _)| *path);
+                        (path.to_owned(), Change::Delete(was.clone()))
+                    }
+                    (Some(was), Some((path, is))) => {
+                        let was_at = before.and_then(|(path, _)| accepted.files.get(*path));
+                        let change = if was_at.map(|file| &file.blob) == head.blob(path) {
+                            Change::Move(is.clone())
+                        } else {
+                            Change::Update {
+                                before: was.clone(),
+                                after: is.clone(),
+                            }
+                        };
+                        (path.clone(), change)
+                    }
+                })
+            })
+            .collect()
+    }
+}
+
 /// Works out what a merge request would do. The plan is not made here.
 pub(super) async fn evaluate(
     repository: &Repository,
@@ -48,10 +97,7 @@ pub(super) async fn evaluate(
     let mut findings = Vec::new();
     let mut transitions = Vec::new();
     let mut base_differs = false;
-    // By key: what changes was accepted as, and what it would be, each with its path.
-    let mut before: BTreeMap<RequestKey, (&str, &Request)> = BTreeMap::new();
-    let mut coming: Vec<(String, Request)> = Vec::new();
-    let mut broken: Vec<(&str, &Request)> = Vec::new();
+    let mut touched = Touched::default();
 
     let files = read(repository, &trees.head, &changed).await?;
     if accepted.rules.is_none() {
@@ -66,7 +112,7 @@ pub(super) async fn evaluate(
         ));
     }
     let no_rules = Rules::default();
-    let rules = accepted.rules.as_ref().map_or(&no_rules, |(_, rules)| rules);
+    let rules = accepted.current_rules().unwrap_or(&no_rules);
 
     for file in &files {
         let path = file.path;
@@ -95,14 +141,16 @@ pub(super) async fn evaluate(
                 let key = is.as_ref().or(was).map(|request| request.key.clone());
                 if from != to {
                     match is {
-                        Some(is) => coming.push((path.to_owned(), is)),
+                        Some(is) => touched.coming.push((path.to_owned(), is)),
                         // It is there and cannot be read: broken, and no deletion.
                         None if trees.head.entries.contains_key(path) => {
-                            broken.extend(was.map(|was| (path, was)))
+                            touched.broken.extend(was.map(|was| (path, was)))
                         }
                         None => {}
                     }
-                    before.extend(was.map(|was| (was.key.clone(), (path, was))));
+                    touched
+                        .before
+                        .extend(was.map(|was| (was.key.clone(), (path, was))));
                 }
                 match key {
                     Some(key) => Subject::Request(key),
@@ -129,9 +177,10 @@ pub(super) async fn evaluate(
         // Teams and environments that nobody could define yet are not the author's to answer for.
         findings.retain(|f| !matches!(f.code, Code::WrongTeam | Code::UnknownEnvironment));
     }
-    findings.extend(clashes(accepted, &coming, &transitions));
+    findings.extend(clashes(accepted, &touched.coming, &transitions));
     findings.extend(
-        coming
+        touched
+            .coming
             .iter()
             .filter_map(|(path, request)| still_elsewhere(path, request, accepted)),
     );
@@ -140,49 +189,18 @@ pub(super) async fn evaluate(
 
     let mut changes: Vec<ReportedChange> = transitions.iter().filter_map(reported_file).collect();
     changes.extend(
-        broken
+        touched
+            .broken
             .iter()
             .map(|(path, was)| reported(path, ChangeKind::Update, was)),
     );
-    let mut requests = Vec::new();
-    let after: BTreeMap<&RequestKey, &(String, Request)> =
-        coming.iter().map(|file| (&file.1.key, file)).collect();
-    let keys: BTreeSet<&RequestKey> = before.keys().chain(after.keys().copied()).collect();
-    for key in keys {
-        let is_broken = broken.iter().any(|(_, was)| was.key == *key);
-        if is_broken && !after.contains_key(key) {
-            continue;
-        }
-        let was = before
-            .get(key)
-            .map(|(_, was)| *was)
-            .or_else(|| accepted.request(key));
-        let (path, change) = match (was, after.get(key)) {
-            (Some(was), None) => (
-                before.get(key).map_or("", |(path, _)| *path),
-                Change::Delete(was.clone()),
-            ),
-            (None, Some((path, is))) => (path.as_str(), Change::Create(is.clone())),
-            (Some(was), Some((path, is))) => {
-                let was_at = before.get(key).map(|(path, _)| *path);
-                let same_bytes = was_at
-                    .and_then(|at| accepted.files.get(at))
-                    .map(|file| &file.blob);
-                let change = if same_bytes == trees.head.blob(path) {
-                    Change::Move(is.clone())
-                } else {
-                    Change::Update {
-                        before: was.clone(),
-                        after: is.clone(),
-                    }
-                };
-                (path.as_str(), change)
-            }
-            (None, None) => continue,
-        };
-        changes.push(reported(path, change.kind(), change.request()));
-        requests.push(change);
-    }
+    let becoming = touched.changes(accepted, &trees.head);
+    changes.extend(
+        becoming
+            .iter()
+            .map(|(path, change)| reported(path, change.kind(), change.request())),
+    );
+    let requests: Vec<Change> = becoming.into_iter().map(|(_, change)| change).collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
 
     let environments = environments(rules, &changes);
@@ -333,7 +351,7 @@ fn clashes(
         .filter_map(|(path, file)| Some((path.clone(), file.request.clone()?)));
     let all: Vec<(String, Request)> = staying.chain(coming.iter().cloned()).collect();
     // What clashes among files that were accepted long ago is not this merge request's to answer for.
-    let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+    let rules = accepted.current_rules();
     check_together(rules, &all)
         .into_iter()
         .filter(|f| touched.contains(f.place.path.as_str()))

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ids::{CommitId, Digest, UserId};
+use crate::domain::landing::Origin;
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::plan::Plan;
 use crate::domain::policy::{Approvers, Demands, Role};
@@ -22,13 +23,20 @@ use crate::store::Store;
 use super::{AppError, Repository};
 
 /// The gate's answer, and what it was given.
-pub(super) struct Judgement {
-    /// The answer.
-    pub(super) verdict: Verdict,
+struct Judgement {
+    verdict: Verdict,
     /// The answer, with names.
-    pub(super) judged: Judged,
+    judged: Judged,
     /// The approvals that it looked at.
-    pub(super) approvals: Vec<Approval>,
+    approvals: Vec<Approval>,
+}
+
+/// What was said on a merge request, or in the issue of a push, about what an evaluation comes to.
+struct Said {
+    /// What people were shown, if it is that.
+    shown: Option<Shown>,
+    /// Approvals by command.
+    commands: Vec<Approval>,
 }
 
 /// The newest version of a merge request, as it was looked at.
@@ -210,17 +218,43 @@ pub(super) async fn push_seen(
     Ok(())
 }
 
-/// Asks the gate about a merge request: approvals and roles are read now.
+/// Asks the gate about a merge request: approvals and roles are read now. What it answered is kept in the review.
 pub(super) async fn judge(
+    store: &Store,
     repository: &Repository,
     rules: Option<&Rules>,
     review: &mut Review,
     evaluation: &Evaluation,
-    shown: Option<&Shown>,
-    commands: &[Approval],
+) -> Result<Verdict, AppError> {
+    let origin = Origin::MergeRequest(review.facts.number);
+    let said = said(store, repository, &origin, evaluation).await?;
+    let judgement = judgement(repository, rules, review, evaluation, said).await?;
+    review.approvals = judgement.approvals;
+    review.judged = Some(judgement.judged);
+    Ok(judgement.verdict)
+}
+
+async fn said(
+    store: &Store,
+    repository: &Repository,
+    origin: &Origin,
+    evaluation: &Evaluation,
+) -> Result<Said, AppError> {
+    let shown = store.shown(&repository.id, origin).await?;
+    Ok(Said {
+        shown: shown.filter(|shown| evaluation.digest().as_ref() == Some(&shown.digest)),
+        commands: store.command_approvals(&repository.id, origin).await?,
+    })
+}
+
+async fn judgement(
+    repository: &Repository,
+    rules: Option<&Rules>,
+    review: &mut Review,
+    evaluation: &Evaluation,
+    Said { shown, commands }: Said,
 ) -> Result<Judgement, AppError> {
     let digest = evaluation.digest();
-    let shown = shown.filter(|shown| digest.as_ref() == Some(&shown.digest));
     let (Some(digest), Some(plan)) = (digest.as_ref(), evaluation.plan()) else {
         return Ok(Judgement::missing(Missing::NothingToSign));
     };
@@ -242,7 +276,7 @@ pub(super) async fn judge(
             digest: None,
         })
         .collect();
-    approvals.extend_from_slice(commands);
+    approvals.extend(commands);
     // A policy may waive a sign-off only for what the author pushed.
     let signs = !approvals.is_empty() || !evaluation.demands.waivers.is_empty();
     if signs && shown.is_some() {
@@ -278,15 +312,27 @@ pub(super) async fn judge(
 
 /// Asks the gate about a push that was held: who signed it off by command, with the roles of now.
 pub(super) async fn judge_push(
+    store: &Store,
+    repository: &Repository,
+    rules: Option<&Rules>,
+    push: &mut HeldPush,
+    evaluation: &Evaluation,
+) -> Result<Verdict, AppError> {
+    let said = said(store, repository, &push.origin(), evaluation).await?;
+    let judgement = judgement_on_push(repository, rules, push, evaluation, said).await?;
+    push.approvals = judgement.approvals;
+    push.judged = Some(judgement.judged);
+    Ok(judgement.verdict)
+}
+
+async fn judgement_on_push(
     repository: &Repository,
     rules: Option<&Rules>,
     push: &HeldPush,
     evaluation: &Evaluation,
-    shown: Option<&Shown>,
-    commands: Vec<Approval>,
+    Said { shown, commands }: Said,
 ) -> Result<Judgement, AppError> {
     let digest = evaluation.digest();
-    let shown = shown.filter(|shown| digest.as_ref() == Some(&shown.digest));
     let (Some(digest), Some(plan)) = (digest.as_ref(), evaluation.plan()) else {
         return Ok(Judgement::missing(Missing::NothingToSign));
     };

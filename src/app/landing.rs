@@ -9,9 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
 use crate::domain::key::Outcome;
-use crate::domain::landing::{
-    Group, HeldBecause, Landed, Merged, Origin, changed_paths, group, landed, matches,
-};
+use crate::domain::landing::{Group, HeldBecause, Landed, Merged, changed_paths, group, landed, matches};
 use crate::domain::merge_request::{MergeRequest, MergeRequestState};
 use crate::domain::review::{self, Evaluation, Review};
 use crate::domain::signoff::{SignedOff, Verdict};
@@ -459,16 +457,9 @@ impl Lander {
         review: &mut Review,
         evaluation: &Evaluation,
     ) -> Result<Result<SignedOff, HeldBecause>, AppError> {
-        let repository = arrival.repository;
-        let origin = Origin::MergeRequest(review.facts.number);
-        let shown = self.store.shown(&repository.id, &origin).await?;
-        let commands = self.store.command_approvals(&repository.id, &origin).await?;
-        let rules = arrival.accepted.rules.as_ref().map(|(_, rules)| rules);
-        let judgement =
-            evidence::judge(repository, rules, review, evaluation, shown.as_ref(), &commands).await?;
-        review.approvals = judgement.approvals;
-        review.judged = Some(judgement.judged);
-        Ok(match judgement.verdict {
+        let rules = arrival.accepted.current_rules();
+        let verdict = evidence::judge(&self.store, arrival.repository, rules, review, evaluation).await?;
+        Ok(match verdict {
             Verdict::SignedOff(signed) => Ok(signed),
             Verdict::Missing(missing) => {
                 let missing = missing.iter().map(ToString::to_string).collect();

@@ -244,12 +244,13 @@ impl App {
             providers,
             policies,
         } = parts;
+        let plans = plans::Plans::new(store.clone(), planners);
         Self {
-            review: review::Reviewer::new(store.clone(), clock.clone(), planners.clone(), policies.clone()),
-            push: push::PushReviewer::new(store.clone(), clock.clone(), planners.clone(), policies.clone()),
+            review: review::Reviewer::new(store.clone(), clock.clone(), plans.clone(), policies.clone()),
+            push: push::PushReviewer::new(store.clone(), clock.clone(), plans.clone(), policies.clone()),
             landing: landing::Lander::new(store.clone(), clock.clone(), policies),
-            request: request::RunMaker::new(store.clone(), clock.clone(), ids, planners.clone()),
-            run: run::Runner::new(store.clone(), clock.clone(), planners, providers.clone()),
+            request: request::RunMaker::new(store.clone(), clock.clone(), ids, plans.clone()),
+            run: run::Runner::new(store.clone(), clock.clone(), plans, providers.clone()),
             poll: poll::Poller::new(store.clone(), clock.clone(), providers),
             report: report::Reporter::new(store.clone(), clock.clone()),
             sweep: sweep::Sweeper::new(store.clone(), clock.clone()),

@@ -5,19 +5,28 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::domain::change::Goal;
-use crate::domain::ids::RepositoryId;
+use crate::domain::ids::{RepositoryId, RequestKey, ResourceName};
+use crate::domain::module::PlannedModule;
 use crate::domain::plan::{Maker, Plan, Resource, ResourceKind};
 use crate::domain::request::Request;
 use crate::domain::review::{Evaluation, Planning};
 use crate::domain::rules::Rules;
+use crate::domain::step::Failure;
 use crate::provider::repository::GROUP;
 use crate::provider::{Answer, Planner, Question, Scope, Token};
-use crate::store::Store;
+use crate::store::{Desired, Lease, Store};
 
 use super::{AppError, Planners};
 
+/// Makes plans: all that a review gets to see of a cloud.
+#[derive(Clone)]
+pub(super) struct Plans {
+    store: Store,
+    planners: Planners,
+}
+
 /// What a planner, or several, answered.
-pub(super) enum Planned {
+enum Planned {
     /// The plan of all the requests together.
     Ready(Plan),
     /// Some take their time.
@@ -29,14 +38,218 @@ pub(super) enum Planned {
     },
 }
 
-/// The scope of a request's resources under some rules; nothing if its environment is not defined there.
-pub(super) fn scope(repository: &RepositoryId, request: &Request, rules: &Rules) -> Option<Scope> {
-    Some(Scope {
+/// What the plan of something signed off comes to, made anew.
+pub(super) enum Anew {
+    /// It is this.
+    Plan(Plan),
+    /// It takes its time: look again then.
+    Wait(Timestamp),
+    /// There is none, and a person has to act.
+    Refused(Failure),
+}
+
+impl Plans {
+    pub(super) fn new(store: Store, planners: Planners) -> Self {
+        Self { store, planners }
+    }
+
+    /// Plans for each request that changes. `pending` holds the tokens of an earlier answer, `signed` the plan that was
+    /// signed off, if one was.
+    async fn plan(
+        &self,
+        repository: &RepositoryId,
+        rules: &Rules,
+        goals: &[Goal],
+        pending: &BTreeMap<String, String>,
+        signed: Option<&Plan>,
+    ) -> Result<Planned, AppError> {
+        let mut all = Plan::default();
+        let mut tokens = BTreeMap::new();
+        let mut soonest: Option<Timestamp> = None;
+        for goal in goals {
+            let request = &goal.request;
+            let key = request.key.to_string();
+            let known = self.store.known_resources(repository, &request.key).await?;
+            let question = Question {
+                known: known
+                    .iter()
+                    .map(|known| (known.name.clone(), known.kind))
+                    .collect(),
+                desired: desired(goal, rules),
+                modules: BTreeMap::new(),
+                signed: signed
+                    .map(|plan| modules_of(plan, &request.key))
+                    .unwrap_or_default(),
+                pending: pending.get(&key).cloned().map(Token),
+                scope: scope(repository, request, rules)?,
+            };
+            for (maker, question) in questions(question) {
+                let answer =
+                    self.planner(maker)?
+                        .plan(&question)
+                        .await
+                        .map_err(|failure| AppError::Provider {
+                            activity: format!("planning {}", request.key),
+                            failure,
+                        })?;
+                match answer {
+                    Answer::Ready(plan) => all.changes.extend(plan.obeying(goal, &known).changes),
+                    Answer::Pending { token, poll_at } => {
+                        tokens.insert(key.clone(), token.0);
+                        soonest = Some(soonest.map_or(poll_at, |at| at.min(poll_at)));
+                    }
+                }
+            }
+        }
+        Ok(match soonest {
+            None => Planned::Ready(all),
+            Some(poll_at) => Planned::Pending { tokens, poll_at },
+        })
+    }
+
+    /// Plans what was signed off once more, before anything is done: a run is made, or a step is begun again.
+    pub(super) async fn anew(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        rules: &Rules,
+        desired: &Desired,
+    ) -> Result<Anew, AppError> {
+        let goals = std::slice::from_ref(&desired.goal);
+        let signed = Some(&desired.signed_plan);
+        match self
+            .plan(repository, rules, goals, &desired.pending, signed)
+            .await
+        {
+            Ok(Planned::Ready(plan)) => Ok(Anew::Plan(plan)),
+            Ok(Planned::Pending { tokens, poll_at }) => {
+                let (request, generation) = (&desired.goal.request.key, desired.generation);
+                self.store
+                    .plan_pending(lease, repository, request, generation, tokens)
+                    .await?;
+                Ok(Anew::Wait(poll_at))
+            }
+            Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
+                Ok(Anew::Refused(failure))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes over the plan of an earlier evaluation where its inputs are the same, and lets go of it otherwise. Answers
+    /// the tokens to go on with, if a plan is to be made.
+    pub(super) async fn take_over(
+        &self,
+        repository: &RepositoryId,
+        rules: Option<&Rules>,
+        before: Option<&Evaluation>,
+        evaluation: &mut Evaluation,
+    ) -> Result<Option<BTreeMap<String, String>>, AppError> {
+        let same_inputs = before.filter(|before| before.is_like(evaluation));
+        let mut tokens = BTreeMap::new();
+        match (same_inputs.map(|same| &same.planning), before) {
+            (Some(ready @ Planning::Ready(_)), _) => {
+                evaluation.take_planning(ready.clone());
+                return Ok(None);
+            }
+            (Some(Planning::Pending { tokens: pending, .. }), _) => tokens.clone_from(pending),
+            (None, Some(before)) => self.discard(repository, rules, before).await?,
+            _ => {}
+        }
+        let is_to_be_made = rules.is_some() && !evaluation.is_refused() && !evaluation.transitions.is_empty();
+        Ok(is_to_be_made.then_some(tokens))
+    }
+
+    /// Makes the plan of an evaluation. Answers when to look again, if that takes its time.
+    pub(super) async fn make(
+        &self,
+        repository: &RepositoryId,
+        rules: &Rules,
+        tokens: &BTreeMap<String, String>,
+        evaluation: &mut Evaluation,
+    ) -> Result<Option<Timestamp>, AppError> {
+        match self
+            .plan(repository, rules, &evaluation.goals(), tokens, None)
+            .await
+        {
+            Ok(Planned::Ready(plan)) => {
+                evaluation.take_planning(Planning::Ready(plan));
+                Ok(None)
+            }
+            Ok(Planned::Pending { tokens, poll_at }) => {
+                evaluation.planning = Planning::Pending { tokens, poll_at };
+                Ok(Some(poll_at))
+            }
+            Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
+                evaluation.planning = Planning::Blocked {
+                    reason: failure.to_string(),
+                };
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets the plan of an evaluation, if it is being made and not wanted any more.
+    pub(super) async fn discard(
+        &self,
+        repository: &RepositoryId,
+        rules: Option<&Rules>,
+        evaluation: &Evaluation,
+    ) -> Result<(), AppError> {
+        let (Some(rules), Planning::Pending { tokens, .. }) = (rules, &evaluation.planning) else {
+            return Ok(());
+        };
+        for request in evaluation.goals().iter().map(|goal| &goal.request) {
+            // An environment that is gone from the rules cannot be asked any more.
+            let (Some(token), Ok(scope)) = (
+                tokens.get(&request.key.to_string()),
+                scope(repository, request, rules),
+            ) else {
+                continue;
+            };
+            self.planner(Maker::Provider(scope.environment.provider))?
+                .discard(&scope, &Token(token.clone()))
+                .await
+                .map_err(|failure| AppError::Provider {
+                    activity: format!("discarding the plan of {}", request.key),
+                    failure,
+                })?;
+        }
+        Ok(())
+    }
+
+    fn planner(&self, maker: Maker) -> Result<&dyn Planner, AppError> {
+        self.planners
+            .get(&maker)
+            .map(AsRef::as_ref)
+            .ok_or(AppError::UnknownProvider(maker))
+    }
+}
+
+/// What was signed of each resource of a request that is made by a module.
+fn modules_of(signed: &Plan, request: &RequestKey) -> BTreeMap<ResourceName, PlannedModule> {
+    let changes = signed.changes.iter().filter(|change| change.request == *request);
+    changes
+        .filter_map(|change| Some((change.resource.clone(), change.module.clone()?)))
+        .collect()
+}
+
+/// The scope of a request's resources under some rules.
+///
+/// # Errors
+/// The rules do not define its environment: what is accepted rests on an environment that is there.
+pub(super) fn scope(repository: &RepositoryId, request: &Request, rules: &Rules) -> Result<Scope, AppError> {
+    let environment = rules.environments.get(&request.environment).ok_or_else(|| {
+        let (key, name) = (&request.key, &request.environment);
+        AppError::Inconsistent(format!("{key}: environment {name} is not defined"))
+    })?;
+    Ok(Scope {
         repository: repository.clone(),
         request: request.key.clone(),
         team: request.team.clone(),
         environment_name: request.environment.clone(),
-        environment: rules.environments.get(&request.environment)?.clone(),
+        environment: environment.clone(),
     })
 }
 
@@ -88,148 +301,4 @@ fn questions(question: Question) -> Vec<(Maker, Question)> {
         .into_iter()
         .filter(|(maker, part)| *maker != Maker::Forge || !part.desired.is_empty() || !part.known.is_empty())
         .collect()
-}
-
-/// Plans for each request that changes. `pending` holds the tokens of an earlier answer.
-pub(super) async fn plan(
-    store: &Store,
-    planners: &Planners,
-    repository: &RepositoryId,
-    rules: &Rules,
-    goals: &[Goal],
-    pending: &BTreeMap<String, String>,
-) -> Result<Planned, AppError> {
-    let mut all = Plan::default();
-    let mut tokens = BTreeMap::new();
-    let mut soonest: Option<Timestamp> = None;
-    for goal in goals {
-        let request = &goal.request;
-        let scope = scope(repository, request, rules).ok_or_else(|| {
-            AppError::Inconsistent(format!(
-                "{}: environment {} is not defined",
-                request.key, request.environment
-            ))
-        })?;
-        let key = request.key.to_string();
-        let known = store.known_resources(repository, &request.key).await?;
-        let question = Question {
-            known: known
-                .iter()
-                .map(|known| (known.name.clone(), known.kind))
-                .collect(),
-            desired: desired(goal, rules),
-            modules: BTreeMap::new(),
-            signed: BTreeMap::new(),
-            pending: pending.get(&key).cloned().map(Token),
-            scope,
-        };
-        for (maker, question) in questions(question) {
-            let answer = planner(planners, maker)?
-                .plan(&question)
-                .await
-                .map_err(|failure| AppError::Provider {
-                    activity: format!("planning {}", request.key),
-                    failure,
-                })?;
-            match answer {
-                Answer::Ready(plan) => all.changes.extend(plan.obeying(goal, &known).changes),
-                Answer::Pending { token, poll_at } => {
-                    tokens.insert(key.clone(), token.0);
-                    soonest = Some(soonest.map_or(poll_at, |at| at.min(poll_at)));
-                }
-            }
-        }
-    }
-    Ok(match soonest {
-        None => Planned::Ready(all),
-        Some(poll_at) => Planned::Pending { tokens, poll_at },
-    })
-}
-
-/// Takes over the plan of an earlier evaluation where its inputs are the same, and lets go of it otherwise. Answers the
-/// tokens to go on with, if a plan is to be made.
-pub(super) async fn take_over(
-    planners: &Planners,
-    repository: &RepositoryId,
-    rules: Option<&Rules>,
-    before: Option<&Evaluation>,
-    evaluation: &mut Evaluation,
-) -> Result<Option<BTreeMap<String, String>>, AppError> {
-    let same_inputs = before.filter(|before| before.is_like(evaluation));
-    let mut tokens = BTreeMap::new();
-    match (same_inputs.map(|same| &same.planning), before) {
-        (Some(ready @ Planning::Ready(_)), _) => {
-            evaluation.take_planning(ready.clone());
-            return Ok(None);
-        }
-        (Some(Planning::Pending { tokens: pending, .. }), _) => tokens.clone_from(pending),
-        (None, Some(before)) => discard(planners, repository, rules, before).await?,
-        _ => {}
-    }
-    let is_to_be_made = rules.is_some() && !evaluation.is_refused() && !evaluation.transitions.is_empty();
-    Ok(is_to_be_made.then_some(tokens))
-}
-
-/// Makes the plan of an evaluation. Answers when to look again, if that takes its time.
-pub(super) async fn make(
-    store: &Store,
-    planners: &Planners,
-    repository: &RepositoryId,
-    rules: &Rules,
-    tokens: &BTreeMap<String, String>,
-    evaluation: &mut Evaluation,
-) -> Result<Option<Timestamp>, AppError> {
-    match plan(store, planners, repository, rules, &evaluation.goals(), tokens).await {
-        Ok(Planned::Ready(plan)) => {
-            evaluation.take_planning(Planning::Ready(plan));
-            Ok(None)
-        }
-        Ok(Planned::Pending { tokens, poll_at }) => {
-            evaluation.planning = Planning::Pending { tokens, poll_at };
-            Ok(Some(poll_at))
-        }
-        Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
-            evaluation.planning = Planning::Blocked {
-                reason: failure.to_string(),
-            };
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Forgets the plan of an evaluation, if it is being made and not wanted any more.
-pub(super) async fn discard(
-    planners: &Planners,
-    repository: &RepositoryId,
-    rules: Option<&Rules>,
-    evaluation: &Evaluation,
-) -> Result<(), AppError> {
-    let (Some(rules), Planning::Pending { tokens, .. }) = (rules, &evaluation.planning) else {
-        return Ok(());
-    };
-    for request in evaluation.goals().iter().map(|goal| &goal.request) {
-        let (Some(token), Some(scope)) = (
-            tokens.get(&request.key.to_string()),
-            scope(repository, request, rules),
-        ) else {
-            continue;
-        };
-        let activity = || format!("discarding the plan of {}", request.key);
-        planner(planners, Maker::Provider(scope.environment.provider))?
-            .discard(&scope, &Token(token.clone()))
-            .await
-            .map_err(|failure| AppError::Provider {
-                activity: activity(),
-                failure,
-            })?;
-    }
-    Ok(())
-}
-
-fn planner(planners: &Planners, maker: Maker) -> Result<&dyn Planner, AppError> {
-    planners
-        .get(&maker)
-        .map(AsRef::as_ref)
-        .ok_or(AppError::UnknownProvider(maker))
 }

@@ -64,7 +64,7 @@ pub(super) async fn ask(
     if evaluation.transitions.iter().any(|t| is_policy(&t.path)) {
         verdict.findings = changed(policies, repository, asker, tree).await?;
     }
-    if let (Some((_, rules)), Some(plan)) = (&accepted.rules, evaluation.plan()) {
+    if let (Some(rules), Some(plan)) = (accepted.current_rules(), evaluation.plan()) {
         let judged = judged(
             store, policies, repository, accepted, rules, asker, evaluation, plan,
         )

@@ -9,29 +9,31 @@ use crate::domain::key::{Key, Outcome};
 use crate::domain::merge_request::Thread;
 use crate::domain::push::{HeldPush, PushEnd};
 use crate::domain::review::{Evaluation, Planning};
+use crate::domain::signoff::Verdict;
 use crate::domain::tree::Tree;
 use crate::policy::Policies;
 use crate::store::{AcceptedFiles, Lease, Store, Touch};
 
 use super::evaluate::{Trees, evaluate};
 use super::evidence::Brought;
+use super::plans::Plans;
 use super::policies::Asker;
 use super::review::trees;
-use super::{AppError, Planners, Repository, evidence, notes, plans, policies};
+use super::{AppError, Repository, evidence, notes, policies};
 
 pub(super) struct PushReviewer {
     store: Store,
     clock: Arc<dyn Clock>,
-    planners: Planners,
+    plans: Plans,
     policies: Policies,
 }
 
 impl PushReviewer {
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners, policies: Policies) -> Self {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, plans: Plans, policies: Policies) -> Self {
         Self {
             store,
             clock,
-            planners,
+            plans,
             policies,
         }
     }
@@ -83,11 +85,11 @@ impl PushReviewer {
         mirror.fetch(&repository.target_branch, &[]).await?;
         let target = mirror.tree(examined).await?;
         let accepted = self.store.accepted(&repository.id).await?;
-        let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+        let rules = accepted.current_rules();
         let newer = self.store.held_after(&repository.id, &push.commit).await?;
         if let Some(why) = push.superseded(&target, &accepted.blobs(), &newer) {
             if let Some(evaluation) = &push.evaluation {
-                plans::discard(&self.planners, &repository.id, rules, evaluation).await?;
+                self.plans.discard(&repository.id, rules, evaluation).await?;
             }
             push.end = Some(PushEnd::Superseded(why));
             self.record(lease, repository, &push).await?;
@@ -101,38 +103,33 @@ impl PushReviewer {
             self.record(lease, repository, &push).await?;
         }
         if let Some(before) = push.evaluation.as_mut().filter(|_| plan_anew) {
-            plans::discard(&self.planners, &repository.id, rules, before).await?;
+            self.plans.discard(&repository.id, rules, before).await?;
             before.planning = Planning::None;
         }
         let before = push.evaluation.as_ref();
-        let tokens = plans::take_over(&self.planners, &repository.id, rules, before, &mut evaluation).await?;
+        let tokens = self
+            .plans
+            .take_over(&repository.id, rules, before, &mut evaluation)
+            .await?;
         let again = match (rules, tokens) {
             (Some(rules), Some(tokens)) => {
                 let id = &repository.id;
-                plans::make(&self.store, &self.planners, id, rules, &tokens, &mut evaluation).await?
+                self.plans.make(id, rules, &tokens, &mut evaluation).await?
             }
             _ => None,
         };
         let tree = mirror.tree(&push.commit).await?;
-        let asker = Asker::Push(&push);
         let (store, policies) = (&self.store, &self.policies);
-        policies::ask(
+        judge(
             store,
             policies,
             repository,
             &accepted,
-            asker,
+            &mut push,
             &tree,
             &mut evaluation,
         )
         .await?;
-        let origin = push.origin();
-        let shown = self.store.shown(&repository.id, &origin).await?;
-        let commands = self.store.command_approvals(&repository.id, &origin).await?;
-        let judgement =
-            evidence::judge_push(repository, rules, &push, &evaluation, shown.as_ref(), commands).await?;
-        push.approvals = judgement.approvals;
-        push.judged = Some(judgement.judged);
         push.evaluation = Some(evaluation);
         self.record(lease, repository, &push).await?;
         Ok(again.map_or(Outcome::Done, Outcome::Again))
@@ -142,6 +139,21 @@ impl PushReviewer {
         let now = self.clock.now();
         Ok(self.store.record_push(lease, &repository.id, push, now).await?)
     }
+}
+
+/// Policies and the gate, asked about a push that was held.
+pub(super) async fn judge(
+    store: &Store,
+    policies: &Policies,
+    repository: &Repository,
+    accepted: &AcceptedFiles,
+    push: &mut HeldPush,
+    tree: &Tree,
+    evaluation: &mut Evaluation,
+) -> Result<Verdict, AppError> {
+    let asker = Asker::Push(push);
+    policies::ask(store, policies, repository, accepted, asker, tree, evaluation).await?;
+    evidence::judge_push(store, repository, accepted.current_rules(), push, evaluation).await
 }
 
 /// What a push would do, against what is accepted and what the target branch holds now, and whose commits it brought.

@@ -14,7 +14,7 @@ use crate::store::{Acceptance, Evidence, Lease, Store, Touch};
 
 use super::landing::contents;
 use super::policies::Asker;
-use super::push::look;
+use super::push::{judge, look};
 use super::{AppError, Repository, evidence, policies};
 
 /// Looks through what is held for what somebody has signed by command, and accepts what the gate lets through. `head`
@@ -71,37 +71,27 @@ async fn release_push(
         return Ok(false);
     };
     evaluation.take_planning(shown.planning.clone());
-    let asker = Asker::Push(push);
-    policies::ask(
+    let mut push = push.clone();
+    let Verdict::SignedOff(signed) = judge(
         store,
         policies,
         repository,
         &accepted,
-        asker,
+        &mut push,
         &tree,
         &mut evaluation,
     )
-    .await?;
-    let origin = push.origin();
-    let shown = store.shown(&repository.id, &origin).await?;
-    let commands = store.command_approvals(&repository.id, &origin).await?;
-    let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
-    let judgement =
-        evidence::judge_push(repository, rules, push, &evaluation, shown.as_ref(), commands).await?;
-    let Verdict::SignedOff(signed) = judgement.verdict else {
+    .await?
+    else {
         return Ok(false);
     };
     let contents = contents(repository, &evaluation).await?;
-    let evidence = HeldPush {
-        evaluation: Some(evaluation.clone()),
-        approvals: judgement.approvals,
-        judged: Some(judgement.judged),
-        ..push.clone()
-    };
+    push.evaluation = Some(evaluation.clone());
+    let commit = push.commit.clone();
     let acceptance = Acceptance {
-        evidence: Evidence::Push(Box::new(evidence)),
+        evidence: Evidence::Push(Box::new(push)),
         evaluation,
-        commit: push.commit.clone(),
+        commit,
         examined: None,
         contents,
     };
@@ -152,22 +142,9 @@ async fn release_one(
     }
     // Approvals were given for a merge that had not happened yet: now only the digest says what is meant.
     evaluation.base_differs = true;
-    let origin = Origin::MergeRequest(review.facts.number);
-    let shown = store.shown(&repository.id, &origin).await?;
-    let commands = store.command_approvals(&repository.id, &origin).await?;
-    let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
-    let judgement = evidence::judge(
-        repository,
-        rules,
-        &mut review,
-        &evaluation,
-        shown.as_ref(),
-        &commands,
-    )
-    .await?;
-    review.approvals = judgement.approvals;
-    review.judged = Some(judgement.judged);
-    if let Verdict::SignedOff(signed) = judgement.verdict {
+    let rules = accepted.current_rules();
+    let verdict = evidence::judge(store, repository, rules, &mut review, &evaluation).await?;
+    if let Verdict::SignedOff(signed) = verdict {
         let contents = contents(repository, &evaluation).await?;
         let acceptance = Acceptance {
             evidence: Evidence::Review(Box::new(review)),

@@ -144,7 +144,7 @@ impl Reporter {
         accepted: &AcceptedFiles,
         report: &mut Report,
     ) -> Result<Option<Timestamp>, AppError> {
-        if let Some((_, rules)) = &accepted.rules {
+        if let Some(rules) = accepted.current_rules() {
             let is_paused = |name: &&EnvironmentName| rules.environments.get(*name).is_some_and(|e| e.paused);
             report.paused = report.providers.keys().filter(is_paused).cloned().collect();
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Clock, Ids};
 use crate::domain::change::Goal;
@@ -12,9 +12,10 @@ use crate::domain::key::Outcome;
 use crate::domain::landing::{HeldBecause, Mode};
 use crate::domain::plan::{Action, Plan};
 use crate::domain::run::{Run, RunState, steps_of};
-use crate::store::{AcceptedFiles, Lease, Store};
+use crate::store::{AcceptedFiles, Desired, Lease, Store};
 
-use super::{AppError, Planners, Repository, plans};
+use super::plans::{self, Anew, Plans};
+use super::{AppError, Repository};
 
 /// How often it is looked whether a paused environment goes on.
 const PAUSED_LOOK: SignedDuration = SignedDuration::from_secs(30);
@@ -23,16 +24,16 @@ pub(super) struct RunMaker {
     store: Store,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
-    planners: Planners,
+    plans: Plans,
 }
 
 impl RunMaker {
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, planners: Planners) -> Self {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, plans: Plans) -> Self {
         Self {
             store,
             clock,
             ids,
-            planners,
+            plans,
         }
     }
 
@@ -47,11 +48,7 @@ impl RunMaker {
         };
         if let (Some(by), 0, None) = (&desired.cancelled, desired.runs, &desired.held) {
             let because = HeldBecause::Cancelled { by: by.clone() };
-            let (generation, now) = (desired.generation, self.clock.now());
-            self.store
-                .hold_request(lease, &repository.id, key, generation, because, now)
-                .await?;
-            return Ok(Outcome::Done);
+            return self.hold(lease, repository, &desired, because).await;
         }
         if !desired.wants_run() {
             return Ok(Outcome::Done);
@@ -63,76 +60,34 @@ impl RunMaker {
         let request = &desired.goal.request;
         let accepted = self.store.accepted(&repository.id).await?;
         if let Some(because) = held(repository, &accepted, key) {
-            let now = self.clock.now();
-            self.store
-                .hold_request(lease, &repository.id, key, desired.generation, because, now)
-                .await?;
-            return Ok(Outcome::Done);
+            return self.hold(lease, repository, &desired, because).await;
         }
-        let Some((_, rules)) = &accepted.rules else {
-            return Err(AppError::Inconsistent(format!(
-                "{key} is accepted, but no landfall.yaml is"
-            )));
-        };
-        let place = rules
-            .environments
-            .get(&request.environment)
-            .cloned()
-            .ok_or_else(|| {
-                AppError::Inconsistent(format!(
-                    "{key}: environment {} is not defined",
-                    request.environment
-                ))
-            })?;
-        if place.paused {
-            let again = self
-                .clock
-                .now()
-                .checked_add(PAUSED_LOOK)
-                .unwrap_or(jiff::Timestamp::MAX);
-            return Ok(Outcome::Again(again));
-        }
-        let goals = std::slice::from_ref(&desired.goal);
-        let planned = plans::plan(
-            &self.store,
-            &self.planners,
-            &repository.id,
-            rules,
-            goals,
-            &desired.pending,
-        )
-        .await;
-        let plan = match planned {
-            Ok(plans::Planned::Ready(plan)) => plan,
-            Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
-                let because = HeldBecause::PlanRefused {
-                    reason: failure.reason,
-                };
-                let (generation, now) = (desired.generation, self.clock.now());
-                self.store
-                    .hold_request(lease, &repository.id, key, generation, because, now)
-                    .await?;
-                return Ok(Outcome::Done);
-            }
-            Err(error) => return Err(error),
-            Ok(plans::Planned::Pending { tokens, poll_at }) => {
-                self.store
-                    .plan_pending(lease, &repository.id, key, desired.generation, tokens)
-                    .await?;
-                return Ok(Outcome::Again(poll_at));
-            }
-        };
+        let rules = accepted
+            .current_rules()
+            .ok_or_else(|| AppError::Inconsistent(format!("{key} is accepted, but no landfall.yaml is")))?;
+        let place = plans::scope(&repository.id, request, rules)?.environment;
         let now = self.clock.now();
-        let exceeding: Vec<String> = plan
+        if place.paused {
+            return Ok(Outcome::Again(
+                now.checked_add(PAUSED_LOOK).unwrap_or(Timestamp::MAX),
+            ));
+        }
+        let plan = match self.plans.anew(lease, &repository.id, rules, &desired).await? {
+            Anew::Plan(plan) => plan,
+            Anew::Wait(until) => return Ok(Outcome::Again(until)),
+            Anew::Refused(failure) => {
+                let reason = failure.reason;
+                let because = HeldBecause::PlanRefused { reason };
+                return self.hold(lease, repository, &desired, because).await;
+            }
+        };
+        let what: Vec<String> = plan
             .exceeding(&desired.signed_plan)
             .map(|change| words(change.action, change.resource.as_str()))
             .collect();
-        if !exceeding.is_empty() {
-            let because = HeldBecause::PlanExceeds { what: exceeding };
-            self.store
-                .hold_request(lease, &repository.id, key, desired.generation, because, now)
-                .await?;
-            return Ok(Outcome::Done);
+        if !what.is_empty() {
+            let because = HeldBecause::PlanExceeds { what };
+            return self.hold(lease, repository, &desired, because).await;
         }
         let resources: BTreeMap<_, _> = plans::desired(&desired.goal, rules)
             .into_iter()
@@ -156,6 +111,21 @@ impl RunMaker {
             gone: idle(&plan, Action::NoOp, &desired.goal),
         };
         self.store.make_run(lease, &run, now).await?;
+        Ok(Outcome::Done)
+    }
+
+    /// No run is made of it until a person acts.
+    async fn hold(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        desired: &Desired,
+        because: HeldBecause,
+    ) -> Result<Outcome, AppError> {
+        let (key, generation) = (&desired.goal.request.key, desired.generation);
+        self.store
+            .hold_request(lease, &repository.id, key, generation, because, self.clock.now())
+            .await?;
         Ok(Outcome::Done)
     }
 }

@@ -18,8 +18,9 @@ use crate::store::{AcceptedFiles, Lease, Store};
 
 use super::evaluate::{Trees, evaluate};
 use super::evidence::Brought;
+use super::plans::Plans;
 use super::policies::Asker;
-use super::{AppError, Planners, Repository, evidence, notes, plans, policies};
+use super::{AppError, Repository, evidence, notes, policies};
 
 /// How long the forge may take to show a pushed head in git, before it is asked again.
 const GIT_LAG: SignedDuration = SignedDuration::from_millis(500);
@@ -27,16 +28,16 @@ const GIT_LAG: SignedDuration = SignedDuration::from_millis(500);
 pub(super) struct Reviewer {
     store: Store,
     clock: Arc<dyn Clock>,
-    planners: Planners,
+    plans: Plans,
     policies: Policies,
 }
 
 impl Reviewer {
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners, policies: Policies) -> Self {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, plans: Plans, policies: Policies) -> Self {
         Self {
             store,
             clock,
-            planners,
+            plans,
             policies,
         }
     }
@@ -119,8 +120,8 @@ impl Reviewer {
 
     async fn discard(&self, repository: &Repository, evaluation: &Evaluation) -> Result<(), AppError> {
         let accepted = self.store.accepted(&repository.id).await?;
-        let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
-        plans::discard(&self.planners, &repository.id, rules, evaluation).await
+        let rules = accepted.current_rules();
+        self.plans.discard(&repository.id, rules, evaluation).await
     }
 
     async fn review_open(
@@ -130,7 +131,6 @@ impl Reviewer {
         mut review: Review,
     ) -> Result<Outcome, AppError> {
         let number = review.facts.number;
-        let origin = Origin::MergeRequest(number);
         let Some(head) = review.facts.head.clone() else {
             return Ok(Outcome::Done);
         };
@@ -189,20 +189,8 @@ impl Reviewer {
         if before.is_some() && before != evaluation.digest() {
             review.voided_at = review.voided_at.max(Some(review.facts.updated_at));
         }
-        let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
-        let shown = self.store.shown(&repository.id, &origin).await?;
-        let commands = self.store.command_approvals(&repository.id, &origin).await?;
-        let judgement = evidence::judge(
-            repository,
-            rules,
-            &mut review,
-            &evaluation,
-            shown.as_ref(),
-            &commands,
-        )
-        .await?;
-        review.approvals = judgement.approvals;
-        review.judged = Some(judgement.judged);
+        let rules = accepted.current_rules();
+        evidence::judge(&self.store, repository, rules, &mut review, &evaluation).await?;
         review.evaluation = Some(evaluation);
         self.store
             .record_review(lease, &repository.id, &review, self.clock.now())
@@ -221,14 +209,15 @@ impl Reviewer {
             return Ok(());
         }
         for other in self.store.open_reviews(&repository.id).await? {
-            let theirs = other
-                .evaluation
-                .iter()
-                .flat_map(|evaluation| &evaluation.requests);
-            let theirs: Vec<&RequestKey> = theirs.map(Change::key).collect();
             if other.facts.number == number || other.facts.target_branch != repository.target_branch {
                 continue;
             }
+            let theirs: Vec<&RequestKey> = other
+                .evaluation
+                .iter()
+                .flat_map(|evaluation| &evaluation.requests)
+                .map(Change::key)
+                .collect();
             let shared = evaluation
                 .changes
                 .iter()
@@ -252,9 +241,9 @@ impl Reviewer {
         evaluation: &mut Evaluation,
     ) -> Result<Option<Timestamp>, AppError> {
         let before = review.evaluation.as_ref();
-        let rules = accepted.rules.as_ref().map(|(_, rules)| rules);
+        let rules = accepted.current_rules();
         let id = &repository.id;
-        let tokens = plans::take_over(&self.planners, id, rules, before, evaluation).await?;
+        let tokens = self.plans.take_over(id, rules, before, evaluation).await?;
         let (Some(rules), Some(tokens)) = (rules, tokens) else {
             return Ok(None);
         };
@@ -270,7 +259,7 @@ impl Reviewer {
             };
             return Ok(None);
         }
-        plans::make(&self.store, &self.planners, id, rules, &tokens, evaluation).await
+        self.plans.make(id, rules, &tokens, evaluation).await
     }
 }
 

@@ -14,13 +14,14 @@ use crate::domain::step::{Failure, FailureClass, StepEvent, StepState};
 use crate::provider::{Order, Progress, Provider, Scope, Token};
 use crate::store::{Desired, Lease, Store};
 
+use super::plans::{Anew, Plans};
 use super::request::words;
-use super::{AppError, Planners, Providers, plans};
+use super::{AppError, Providers};
 
 pub(super) struct Runner {
     store: Store,
     clock: Arc<dyn Clock>,
-    planners: Planners,
+    plans: Plans,
     providers: Providers,
 }
 
@@ -39,11 +40,11 @@ enum Again {
 }
 
 impl Runner {
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, planners: Planners, providers: Providers) -> Self {
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, plans: Plans, providers: Providers) -> Self {
         Self {
             store,
             clock,
-            planners,
+            plans,
             providers,
         }
     }
@@ -180,37 +181,18 @@ impl Runner {
     /// A step that may have acted before is begun again only while the plan does no more than was signed.
     async fn check_again(&self, lease: &Lease, work: &Work, step: &Step) -> Result<Again, AppError> {
         let accepted = self.store.accepted(&work.run.repository).await?;
-        let Some((_, rules)) = &accepted.rules else {
+        let Some(rules) = accepted.current_rules() else {
             let reason = "no landfall.yaml is accepted any more";
             return Ok(Again::Fail(Failure::new(FailureClass::Internal, reason)));
         };
-        let goals = std::slice::from_ref(&work.desired.goal);
-        let run = &work.run;
-        let planned = plans::plan(
-            &self.store,
-            &self.planners,
-            &run.repository,
-            rules,
-            goals,
-            &work.desired.pending,
-        )
-        .await;
-        let plan = match planned {
-            Ok(plans::Planned::Ready(plan)) => plan,
-            Err(AppError::Provider { failure, .. }) if failure.class.is_answer() => {
-                return Ok(Again::Fail(failure));
-            }
-            Err(error) => return Err(error),
-            Ok(plans::Planned::Pending { tokens, poll_at }) => {
-                let generation = run.generation;
-                self.store
-                    .plan_pending(lease, &run.repository, &run.request, generation, tokens)
-                    .await?;
-                return Ok(Again::Wait(poll_at));
-            }
+        let (repository, desired) = (&work.run.repository, &work.desired);
+        let plan = match self.plans.anew(lease, repository, rules, desired).await? {
+            Anew::Plan(plan) => plan,
+            Anew::Wait(until) => return Ok(Again::Wait(until)),
+            Anew::Refused(failure) => return Ok(Again::Fail(failure)),
         };
         let more: Vec<String> = plan
-            .exceeding(&work.desired.signed_plan)
+            .exceeding(&desired.signed_plan)
             .filter(|change| change.resource == step.resource.name)
             .map(|change| words(change.action, change.resource.as_str()))
             .collect();

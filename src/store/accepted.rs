@@ -7,16 +7,13 @@ use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
 use crate::domain::change::Change;
-use crate::domain::ids::{
-    BlobId, CommitId, EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, UserId,
-};
+use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber, RepositoryId, RequestKey, UserId};
 use crate::domain::key::Key;
-use crate::domain::landing::{Accepted, HeldBecause, Landed, Origin};
+use crate::domain::landing::{HeldBecause, Landed, Origin};
 use crate::domain::plan::Plan;
 use crate::domain::push::{HeldPush, PushEnd};
 use crate::domain::request::Request;
 use crate::domain::review::{self, Evaluation, Review};
-use crate::domain::rules::Rules;
 use crate::domain::rules::check::check_rules;
 use crate::domain::signoff::SignedOff;
 use crate::domain::transition::{Subject, Transition};
@@ -24,71 +21,9 @@ use crate::domain::tree::RULES_PATH;
 use crate::store::keys::{self, Touch};
 use crate::store::repositories::Examined;
 use crate::store::values::{from_json, parse, to_integer, to_json, to_micros};
-use crate::store::{Lease, Store, StoreError, audit, pushes, repositories, requests, reviews};
-
-/// A file of the desired state.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AcceptedFile {
-    /// Its content.
-    pub blob: BlobId,
-    /// The request in it, for a request file.
-    pub request: Option<Request>,
-}
-
-/// The desired state of a repository.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct AcceptedFiles {
-    /// Path → file.
-    pub files: BTreeMap<String, AcceptedFile>,
-    /// `landfall.yaml` and its content; nothing if it was never accepted or can no longer be read.
-    pub rules: Option<(BlobId, Rules)>,
-    /// Where the resources of requests are, those of requests that are accepted no more too.
-    pub places: BTreeMap<RequestKey, BTreeSet<EnvironmentName>>,
-}
-
-impl AcceptedFiles {
-    /// The accepted request of a key.
-    #[must_use]
-    pub fn request(&self, key: &RequestKey) -> Option<&Request> {
-        self.files
-            .values()
-            .filter_map(|file| file.request.as_ref())
-            .find(|request| request.key == *key)
-    }
-
-    /// The files that hold a request of a key: more than one where an adopted tree had them so.
-    pub fn paths_of<'a>(&'a self, key: &'a RequestKey) -> impl Iterator<Item = &'a str> {
-        let holds = |file: &AcceptedFile| file.request.as_ref().is_some_and(|request| request.key == *key);
-        self.files
-            .iter()
-            .filter(move |(_, file)| holds(file))
-            .map(|(path, _)| path.as_str())
-    }
-
-    /// The environments that requests or resources are in.
-    #[must_use]
-    pub fn environments_in_use(&self) -> BTreeSet<EnvironmentName> {
-        let of_requests = self
-            .files
-            .values()
-            .filter_map(|file| Some(file.request.as_ref()?.environment.clone()));
-        self.places
-            .values()
-            .flatten()
-            .cloned()
-            .chain(of_requests)
-            .collect()
-    }
-
-    /// Path → blob.
-    #[must_use]
-    pub fn blobs(&self) -> Accepted {
-        self.files
-            .iter()
-            .map(|(path, file)| (path.clone(), file.blob.clone()))
-            .collect()
-    }
-}
+use crate::store::{
+    AcceptedFile, AcceptedFiles, Lease, Store, StoreError, audit, pushes, repositories, requests, reviews,
+};
 
 /// What a sign-off was judged by, with the approvals.
 #[derive(Debug, Clone)]

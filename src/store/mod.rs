@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use crate::clock::Clock;
 
 mod accepted;
+mod accepted_files;
 mod audit;
 mod commands;
 mod deliveries;
@@ -34,7 +35,8 @@ mod runs;
 mod values;
 mod writer;
 
-pub use accepted::{Acceptance, AcceptedFile, AcceptedFiles, Adoption, Evidence, Holding};
+pub use accepted::{Acceptance, Adoption, Evidence, Holding};
+pub use accepted_files::{AcceptedFile, AcceptedFiles};
 pub use audit::{AuditLog, AuditRecord, Sealed};
 pub use commands::{ObeyedNote, ReadNotes};
 pub use deliveries::{DeliveryRecord, Recorded};
