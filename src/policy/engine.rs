@@ -18,6 +18,11 @@ const LONGEST_EVALUATION: Duration = Duration::from_secs(1);
 /// After so many units of the engine's work it looks at the clock.
 const CHECK_EVERY: NonZeroU32 = NonZeroU32::MIN.saturating_add(63);
 
+/// The most threads that evaluate at once; each has a stack, and all of them share the process's memory.
+const MOST_THREADS: usize = 2;
+/// Fewer documents are not worth a thread.
+const FEWEST_DOCUMENTS: usize = 8;
+
 /// Policies, loaded.
 pub(super) struct Loaded {
     pub(super) engine: Engine,
@@ -81,16 +86,58 @@ pub(super) fn load(files: &[PolicyFile]) -> Result<Loaded, Fault> {
     Ok(Loaded { engine, rules })
 }
 
-/// Asks policies about each document.
-pub(super) fn evaluate(files: Vec<PolicyFile>, inputs: Vec<serde_json::Value>) -> Result<Evaluated, Fault> {
+/// What the policies say about one document: for each package, its rules' values.
+type Answer = Vec<serde_json::Map<String, serde_json::Value>>;
+
+/// Asks policies about each document, on all cores: each thread has an engine of its own, with a stack of that many
+/// bytes. The first document that cannot be answered for tells why.
+pub(super) fn evaluate(
+    files: Vec<PolicyFile>,
+    inputs: &[serde_json::Value],
+    stack: usize,
+) -> Result<Evaluated, Fault> {
     let policies: Vec<PolicyFile> = files.into_iter().filter(|file| !is_test(&file.path)).collect();
-    let mut loaded = load(&policies)?;
+    let loaded = load(&policies)?;
     let packages = asked(&loaded.rules)?;
-    let documents = inputs
-        .into_iter()
-        .map(|input| loaded.ask(&packages, input))
-        .collect::<Result<_, Fault>>()?;
-    Ok(Evaluated { packages, documents })
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = inputs
+        .len()
+        .div_ceil(cores.min(MOST_THREADS))
+        .max(FEWEST_DOCUMENTS);
+    let one_share = |inputs: &[serde_json::Value]| -> Result<Vec<Answer>, Fault> {
+        let mut engine = loaded.engine.clone();
+        inputs
+            .iter()
+            .map(|input| ask(&mut engine, &packages, input))
+            .collect()
+    };
+    let shares = std::thread::scope(|scope| {
+        let threads: Vec<_> = inputs
+            .chunks(share)
+            .map(|inputs| {
+                std::thread::Builder::new()
+                    .stack_size(stack)
+                    .spawn_scoped(scope, || one_share(inputs))
+            })
+            .collect();
+        let ended = threads.into_iter().map(|thread| {
+            let thread = thread.map_err(|error| Fault {
+                place: None,
+                message: format!("no thread could be started to evaluate policies: {error}"),
+            })?;
+            thread.join().unwrap_or_else(|_| {
+                Err(Fault {
+                    place: None,
+                    message: "the engine of the policies ended in a panic".into(),
+                })
+            })
+        });
+        ended.collect::<Result<Vec<Vec<Answer>>, Fault>>()
+    })?;
+    Ok(Evaluated {
+        packages,
+        documents: shares.into_iter().flatten().collect(),
+    })
 }
 
 /// The packages that define what is asked.
@@ -119,25 +166,19 @@ pub(super) fn asked(rules: &[Defined]) -> Result<Vec<Package>, Fault> {
     Ok(packages.into_values().collect())
 }
 
-impl Loaded {
-    fn ask(
-        &mut self,
-        packages: &[Package],
-        input: serde_json::Value,
-    ) -> Result<Vec<serde_json::Map<String, serde_json::Value>>, Fault> {
-        self.engine.set_input(Value::from(input));
-        // All rules at once: one rule at a time would evaluate what they share again and again.
-        let results = self.engine.eval_query("data".into(), false);
-        // What was printed is dropped.
-        let _ = self.engine.take_prints();
-        let results = results.map_err(|error| fault(&error, None))?;
-        let data = results
-            .result
-            .first()
-            .and_then(|result| result.expressions.first())
-            .map_or(Value::Undefined, |expression| expression.value.clone());
-        packages.iter().map(|package| values(&data, package)).collect()
-    }
+fn ask(engine: &mut Engine, packages: &[Package], input: &serde_json::Value) -> Result<Answer, Fault> {
+    engine.set_input(Value::from(input.clone()));
+    // All rules at once: one rule at a time would evaluate what they share again and again.
+    let results = engine.eval_query("data".into(), false);
+    // What was printed is dropped.
+    let _ = engine.take_prints();
+    let results = results.map_err(|error| fault(&error, None))?;
+    let data = results
+        .result
+        .first()
+        .and_then(|result| result.expressions.first())
+        .map_or(Value::Undefined, |expression| expression.value.clone());
+    packages.iter().map(|package| values(&data, package)).collect()
 }
 
 /// The values of a package's rules, as JSON; a set is a list there. What is undefined is left out.

@@ -152,7 +152,7 @@ pub fn serve(input: &mut (dyn Read + Send), output: &mut dyn Write) -> std::io::
 
 fn answer(job: Job) -> std::io::Result<Vec<u8>> {
     Ok(match job {
-        Job::Evaluate { files, inputs } => serde_json::to_vec(&engine::evaluate(files, inputs))?,
+        Job::Evaluate { files, inputs } => serde_json::to_vec(&engine::evaluate(files, &inputs, STACK))?,
         Job::Test { files } => serde_json::to_vec(&runner::test(&files))?,
     })
 }
