@@ -213,6 +213,36 @@ async fn rules_rewritten_by_a_maintainers_direct_push() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_that_brings_rules_and_policies_of_its_own() {
+    let world = World::start().await;
+    let eve = format!(
+        "        name: grace\n      - id: {}\n        name: eve\n",
+        world.id_of("eve")
+    );
+    let rules = world.rules().replace("        name: grace\n", &eve);
+    let waiver = "package all\n\nimport rego.v1\n\napprovals contains {\"role\": \"admin\", \"count\": 0}\n";
+    let files = [
+        (SHOP_FILE, SHOP),
+        ("landfall.yaml", rules.as_str()),
+        ("policies/all.rego", waiver),
+    ];
+    let asked = world.eve().opens_from_a_fork("afar", &files).await;
+    asked
+        .shows(WAITING, &["Needs a sign-off from ada or grace"])
+        .await;
+    let digest = asked.digest().await;
+    world
+        .eve()
+        .comments(&asked, &format!("/landfall approve {digest}"))
+        .await;
+    asked
+        .shows(WAITING, &["The approval of eve does not count"])
+        .await;
+    world.ada().merges(&asked).await;
+    nothing_was_made(&world, &asked, &["merged without a sign-off"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_in_a_title_a_description_and_a_commit() {
     let world = World::start().await;
     let shop = world.dana().asks_for_a_shop().await;

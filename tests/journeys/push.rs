@@ -1,6 +1,8 @@
 //! What is pushed straight onto the target branch is shown in an issue, with its plan, and is released there by whoever
 //! may: never by who pushed it, and never once something newer is there.
 
+use landfall::domain::step::{Failure, FailureClass};
+use landfall::provider::simulator::{Call, Effect, Trouble};
 use reqwest::Method;
 use serde_json::json;
 
@@ -252,6 +254,56 @@ async fn an_issue_that_is_rewritten_changes_nothing_that_is_signed() {
         .ada()
         .comments(&issue, &format!("/landfall approve {digest}"))
         .await;
+    issue.shows(DONE, &["Nothing to do"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_after_a_release_is_tried_again_from_its_issue() {
+    let world = World::start().await;
+    let quota = Failure::new(FailureClass::Refused, "quota exceeded: 20 of 20 databases");
+    let trouble = Trouble::new(Call::Start, 1, Effect::Fail(quota)).about("database/orders".parse().unwrap());
+    world.cloud().order(trouble).await.unwrap();
+    let issue = grace_pushes_a_shop(&world).await;
+    approves_by_digest(&world, "ada", &issue).await;
+    let advice = [
+        "quota exceeded: 20 of 20 databases",
+        "then comment `/landfall retry`",
+    ];
+    issue.shows("❌ Failed", &advice).await;
+    let result = issue.result().await;
+    assert!(
+        result.contains("@grace") && result.contains("/landfall retry"),
+        "{result}"
+    );
+    world.grace().comments(&issue, "/landfall retry").await;
+    issue.shows(DONE, &["Nothing to do"]).await;
+    is_closed(&world, &issue).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+    assert_eq!(issue.written("result").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_released_is_cancelled_and_goes_on_from_its_issue() {
+    let world = World::start().await;
+    let endless =
+        Trouble::new(Call::Work, 1, Effect::NeverFinishes).about("database/orders".parse().unwrap());
+    world.cloud().order(endless).await.unwrap();
+    let issue = grace_pushes_a_shop(&world).await;
+    approves_by_digest(&world, "ada", &issue).await;
+    issue
+        .shows(
+            "🚧 Provisioning",
+            &["2 of 3 steps are done", "`/landfall cancel`"],
+        )
+        .await;
+    world.grace().comments(&issue, "/landfall cancel").await;
+    issue.shows("⏹️ Cancelled", &["`/landfall retry` goes on"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE[1..]);
+    world.grace().comments(&issue, "/landfall retry").await;
     issue.shows(DONE, &["Nothing to do"]).await;
     world.settles().await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);

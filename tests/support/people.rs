@@ -183,6 +183,35 @@ impl<'w> Person<'w> {
         self.opens_from(branch).await
     }
 
+    /// Makes a fork of their own, writes new files there, and opens a merge request from it.
+    pub(crate) async fn opens_from_a_fork(&self, branch: &str, files: &[(&str, &str)]) -> MergeRequest<'w> {
+        let target = self.world.project;
+        let fork = format!("projects/{target}/fork");
+        let fork = self.does(Method::POST, &fork, &json!({})).await["id"].clone();
+        let action = |(path, content): &(&str, &str)| {
+            let known = self.clone().path.join(path).exists();
+            let action = if known { "update" } else { "create" };
+            json!({ "action": action, "file_path": path, "content": content })
+        };
+        let commit = json!({
+            "branch": branch,
+            "start_branch": "main",
+            "commit_message": format!("Work on {branch}"),
+            "actions": files.iter().map(action).collect::<Vec<_>>(),
+        });
+        let commits = format!("projects/{fork}/repository/commits");
+        self.does(Method::POST, &commits, &commit).await;
+        let asked = json!({
+            "source_branch": branch,
+            "target_branch": "main",
+            "target_project_id": target,
+            "title": format!("Ask for {branch}"),
+        });
+        let path = format!("projects/{fork}/merge_requests");
+        self.does(Method::POST, &path, &asked).await;
+        self.finds(branch).await
+    }
+
     /// Closes a merge request.
     pub(crate) async fn closes(&self, merge_request: &MergeRequest<'_>) {
         self.does(
