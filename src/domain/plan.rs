@@ -252,11 +252,15 @@ impl PlannedChange {
     /// Whether a policy may waive its sign-off: it loses nothing, and gives nobody a way in.
     #[must_use]
     pub fn may_be_waived(&self) -> bool {
-        let loses = match self.action {
+        let loses = |action: Action| match action {
             Action::Create | Action::Recreate | Action::Update | Action::NoOp => false,
             Action::Replace | Action::Delete | Action::Retain => true,
         };
-        !loses && !self.properties.iter().any(|property| self.gives_access(property))
+        let parts = self.module.iter().flat_map(|module| &module.parts);
+        let lost = loses(self.action) || parts.into_iter().any(|part| loses(part.action));
+        // What changes though the request asks for nothing new is somebody else's doing: a person looks at it.
+        let unexplained = self.action == Action::Update && self.properties.is_empty();
+        !lost && !unexplained && !self.properties.iter().any(|property| self.gives_access(property))
     }
 
     /// Whether a property lets somebody in. What is empty, and what is closed by default, lets nobody in when it is new;
@@ -386,6 +390,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::module::Part;
     use crate::domain::request::Request;
 
     fn name(text: &str) -> ResourceName {
@@ -505,6 +510,43 @@ mod tests {
             "a sign-off for the first time is none for the second"
         );
         assert!(again.is_contained_in(&again));
+    }
+
+    #[test]
+    fn what_is_lost_inside_or_changes_by_itself_is_never_waived() {
+        let part = |action| Part {
+            name: "Nodes".into(),
+            kind: "AWS::EKS::Nodegroup".into(),
+            action,
+            properties: vec![],
+        };
+        let change = |action, properties: Vec<PropertyChange>, parts: Vec<Part>| PlannedChange {
+            properties,
+            module: Some(PlannedModule {
+                name: "cluster".into(),
+                version: "1.0.0".into(),
+                digest: None,
+                resolved: BTreeMap::new(),
+                parts,
+            }),
+            ..planned("cluster/main", ResourceKind::Cluster, action)
+        };
+        let size = || {
+            vec![PropertyChange {
+                path: "nodePools".into(),
+                before: Some(PlannedValue::Known(1.into())),
+                after: Some(PlannedValue::Known(2.into())),
+            }]
+        };
+        for (change, waived) in [
+            (change(Action::Create, vec![], vec![part(Action::Create)]), true),
+            (change(Action::Update, size(), vec![part(Action::Update)]), true),
+            (change(Action::Update, vec![], vec![part(Action::Update)]), false),
+            (change(Action::Update, size(), vec![part(Action::Replace)]), false),
+            (change(Action::Update, size(), vec![part(Action::Delete)]), false),
+        ] {
+            assert_eq!(change.may_be_waived(), waived, "{change:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod escape;
 mod help;
 mod issue;
 mod marker;
+mod parts;
 mod plan;
 mod prices;
 #[cfg(test)]

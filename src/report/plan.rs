@@ -1,10 +1,11 @@
 //! The plan as an admin reads it before signing: counts, what destroys, then resource by resource.
 
-use crate::domain::plan::{Action, Plan, PlannedChange};
+use crate::domain::plan::{Action, Plan, PlannedChange, ResourceKind};
 use crate::domain::price::by_subject;
 use crate::domain::report::{Report, Standing};
 
 use super::escape::Markup;
+use super::parts::parts;
 use super::prices;
 use super::tables::{Detail, LeftOut, SCREEN, action_word, folded_if, value};
 
@@ -28,8 +29,9 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
         .markup(&destructive(&acting, one, detail))
         .markup(&kept(&acting, one, detail));
 
+    let parts = parts(&acting, one, detail, left_out);
     let shown = acting.len().min(detail.resources);
-    left_out.resources = acting.len() - shown;
+    left_out.resources += acting.len() - shown;
     let (mut lines, mut characters) = (0, 0);
     let costs = report
         .estimate
@@ -72,6 +74,7 @@ pub(super) fn plan(report: &Report, detail: Detail, left_out: &mut LeftOut) -> M
             .count(shown, "resource", "resources");
         section = section.markup(&folded_if(landed || lines > SCREEN, &summary, table));
     }
+    section = section.markup(&parts);
     if let Some(estimate) = &report.estimate {
         section = section.markup(&prices::total(estimate));
     }
@@ -160,6 +163,8 @@ fn kept(acting: &[&PlannedChange], one: bool, detail: Detail) -> Markup {
     for change in kept.iter().take(detail.destructive) {
         list = list.ours("- 📌 ").markup(&subject(change, one)).ours(if change.takes_back() {
             " was retained and is taken back.\n"
+        } else if change.kind == ResourceKind::Network {
+            " belongs to the environment, whose requests share it: it stays.\n"
         } else {
             " is retained (`deletionPolicy`): it stays as it is, is listed, goes on costing, and is changed by nothing any more.\n"
         });
@@ -185,7 +190,7 @@ fn place(change: &PlannedChange) -> Markup {
         .code(change.environment.as_str(), 60)
 }
 
-fn subject(change: &PlannedChange, one: bool) -> Markup {
+pub(super) fn subject(change: &PlannedChange, one: bool) -> Markup {
     let subject = Markup::new().code(change.resource.as_str(), 120);
     if one {
         subject

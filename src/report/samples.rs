@@ -114,7 +114,7 @@ fn with(standing: Standing) -> Report {
 }
 
 /// A Project with a machine, a database and storage, planned.
-fn with_plan(standing: Standing) -> Report {
+pub(super) fn with_plan(standing: Standing) -> Report {
     Report {
         changes: vec![ReportedChange {
             request: Some(orders()),
