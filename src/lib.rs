@@ -3,6 +3,7 @@
 //! The modules in reading order: [`domain`] is the pure core; ARCHITECTURE.md has the map.
 
 pub mod app;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
