@@ -1,6 +1,7 @@
 //! What makes real things: [`Planner`] looks and plans with rights that cannot build, [`Provider`] acts. Two traits,
 //! because they hold two credentials.
 
+pub mod aws;
 pub mod repository;
 pub mod simulator;
 

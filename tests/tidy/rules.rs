@@ -30,6 +30,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that reach outside, and the modules that own them: nobody else's production code speaks their types.
 const OWNED_CRATES: &[(&str, &[&str])] = &[
+    ("aws_config", &["provider::aws"]),
+    ("aws_credential_types", &["provider::aws"]),
+    ("aws_sdk_cloudformation", &["provider::aws"]),
+    ("aws_sdk_sts", &["provider::aws"]),
+    ("aws_sigv4", &["provider::aws"]),
     ("axum", &["http", "sandbox"]),
     ("clap", &["cli"]),
     ("fancy_regex", &[]), // it backtracks: patterns take linear time

@@ -1,0 +1,66 @@
+//! Amazon Web Services: one CloudFormation stack for each resource of a request, and one for the network of each
+//! environment that wants one made.
+
+pub mod access;
+pub mod failure;
+mod pace;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use aws_credential_types::Credentials;
+
+use crate::clock::Clock;
+use access::Access;
+
+/// Calls of CloudFormation a second that an account is given by all of us together. AWS publishes no number; it begins
+/// to throttle at about ten.
+pub const CALLS_A_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
+
+/// What AWS is reached by.
+#[derive(Clone)]
+pub struct AwsOptions {
+    /// The time by which credentials end and operations are asked after.
+    pub clock: Arc<dyn Clock>,
+    /// The address that stands for all of AWS; the SDK's own conventions where it is not given (`AWS_ENDPOINT_URL`).
+    pub endpoint: Option<String>,
+    /// What Landfall runs as; the SDK's own chain where it is not given.
+    pub credentials: Option<Credentials>,
+    /// How often an account is called, see [`CALLS_A_SECOND`].
+    pub calls_a_second: NonZeroU32,
+}
+
+impl AwsOptions {
+    /// As the SDK's own conventions say.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            endpoint: None,
+            credentials: None,
+            calls_a_second: CALLS_A_SECOND,
+        }
+    }
+}
+
+/// Amazon Web Services. Cloning it shares credentials and paces. Making it calls nobody.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    access: Arc<Access>,
+}
+
+impl Aws {
+    /// AWS, reached so.
+    #[must_use]
+    pub fn new(options: AwsOptions) -> Self {
+        Self {
+            access: Arc::new(Access::new(options)),
+        }
+    }
+
+    /// The way into accounts.
+    #[must_use]
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+}
