@@ -2,8 +2,10 @@
 //! environment that wants one made.
 
 pub mod access;
+pub mod changes;
 pub mod failure;
 mod pace;
+pub mod stack;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
