@@ -109,6 +109,9 @@ pub struct Order {
     /// Whether a snapshot is taken before it is destroyed.
     #[serde(default)]
     pub final_snapshot: bool,
+    /// Whether what is made is protected against everything but a signed deletion.
+    #[serde(default)]
+    pub protected: bool,
     /// What shall be there.
     pub resource: Resource,
     /// What it is made by, where its provider works by modules; nothing for a deletion.

@@ -202,6 +202,7 @@ fn order(run: u64, action: Action, resource: Resource) -> Order {
         generation: Generation(run),
         action,
         final_snapshot: false,
+        protected: false,
         resource,
         module: None,
         planned: None,

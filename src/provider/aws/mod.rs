@@ -2,9 +2,13 @@
 //! environment that wants one made.
 
 pub mod access;
+mod apply;
+mod calls;
 pub mod changes;
 pub mod failure;
+mod job;
 mod pace;
+mod poll;
 pub mod stack;
 
 use std::num::NonZeroU32;
@@ -14,6 +18,7 @@ use aws_credential_types::Credentials;
 
 use crate::clock::Clock;
 use access::Access;
+pub use apply::AwsProvider;
 
 /// Calls of CloudFormation a second that an account is given by all of us together. AWS publishes no number; it begins
 /// to throttle at about ten.
@@ -46,18 +51,27 @@ impl AwsOptions {
 }
 
 /// Amazon Web Services. Cloning it shares credentials and paces. Making it calls nobody.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Aws {
     access: Arc<Access>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Aws {
     /// AWS, reached so.
     #[must_use]
     pub fn new(options: AwsOptions) -> Self {
+        let clock = options.clock.clone();
         Self {
             access: Arc::new(Access::new(options)),
+            clock,
         }
+    }
+
+    /// The acting half.
+    #[must_use]
+    pub fn provider(&self) -> AwsProvider {
+        AwsProvider::new(self.access.clone(), self.clock.clone())
     }
 
     /// The way into accounts.

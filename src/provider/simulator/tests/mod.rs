@@ -174,6 +174,7 @@ fn order(run: u64, action: Action, resource: Resource) -> Order {
         scope: scope("shop"),
         generation: Generation(1),
         final_snapshot: false,
+        protected: false,
         action,
         resource,
         module: None,

@@ -1,0 +1,513 @@
+//! The calls of CloudFormation, each with what it was for: AWS's faults leave as failures, and what is not there as
+//! nothing.
+
+use std::fmt;
+
+use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudformation::types::{
+    Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, OnStackFailure, Parameter, StackEvent, Tag,
+};
+
+use super::access::{Access, Place, Session};
+use super::changes;
+use super::failure::Fault;
+use super::stack::Standing;
+use crate::domain::module::Part;
+use crate::domain::step::Failure;
+
+/// Pages of events that are read at most when the first failure is looked for.
+const MOST_EVENT_PAGES: usize = 20;
+
+/// CloudFormation in one place, as one role.
+pub(super) struct Calls<'a> {
+    access: &'a Access,
+    place: Place,
+    session: Session,
+}
+
+/// A change set to be made.
+pub(super) struct Draft<'a> {
+    pub(super) stack: &'a str,
+    pub(super) name: &'a str,
+    pub(super) kind: ChangeSetType,
+    pub(super) template: &'a str,
+    pub(super) parameters: Vec<(String, String)>,
+    pub(super) tags: Vec<Tag>,
+    pub(super) token: &'a str,
+    /// Whether what could not be created is kept.
+    pub(super) keep_failed: bool,
+}
+
+/// How far a change set is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ChangeSet {
+    pub(super) status: ChangeSetStatus,
+    pub(super) execution: ExecutionStatus,
+    /// Why it is so, in AWS's words; may be empty.
+    pub(super) reason: String,
+    /// The ARN of the stack that it is for.
+    pub(super) stack: String,
+}
+
+impl ChangeSet {
+    /// Whether it is being executed, or was.
+    pub(super) fn is_begun(&self) -> bool {
+        use ExecutionStatus as E;
+        matches!(
+            self.execution,
+            E::ExecuteInProgress | E::ExecuteComplete | E::ExecuteFailed
+        )
+    }
+
+    /// Whether nothing can come of it any more.
+    pub(super) fn is_spent(&self) -> bool {
+        use ExecutionStatus as E;
+        let is_over = matches!(
+            self.execution,
+            E::ExecuteComplete | E::ExecuteFailed | E::Obsolete
+        );
+        is_over || self.status == ChangeSetStatus::Failed
+    }
+}
+
+/// Something that happened to a stack or to a resource of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Event {
+    /// The logical id.
+    pub(super) resource: String,
+    /// Such as `AWS::RDS::DBInstance`.
+    pub(super) kind: String,
+    /// Such as `CREATE_IN_PROGRESS`.
+    pub(super) status: String,
+    /// AWS's words; may be empty.
+    pub(super) reason: String,
+    /// Whether it is about the stack itself.
+    pub(super) is_of_stack: bool,
+}
+
+impl From<&StackEvent> for Event {
+    fn from(event: &StackEvent) -> Self {
+        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        Self {
+            resource: text(event.logical_resource_id()),
+            kind: text(event.resource_type()),
+            status: text(event.resource_status().map(|status| status.as_str())),
+            reason: text(event.resource_status_reason()),
+            is_of_stack: event.physical_resource_id() == event.stack_id(),
+        }
+    }
+}
+
+/// As a person reads it, such as `creating Database (AWS::RDS::DBInstance)`.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, how) = self.status.split_once('_').unwrap_or((&self.status, ""));
+        let verb = match (what, how) {
+            ("CREATE", "IN_PROGRESS") => "creating",
+            ("CREATE", "COMPLETE") => "created",
+            ("UPDATE", "IN_PROGRESS") => "updating",
+            ("UPDATE", "COMPLETE") => "updated",
+            ("DELETE", "IN_PROGRESS") => "deleting",
+            ("DELETE", "COMPLETE") => "deleted",
+            ("DELETE", "SKIPPED") => "keeping",
+            _ => return write!(f, "{} ({}) is {}", self.resource, self.kind, self.status),
+        };
+        write!(f, "{verb} {} ({})", self.resource, self.kind)
+    }
+}
+
+/// The first resource that failed in the last operation of a stack, among its events with the newest first. What was
+/// merely broken off because of it is passed over.
+pub(super) fn first_failure(newest_first: &[Event]) -> Option<&Event> {
+    let began = newest_first.iter().position(begins_operation);
+    let of_operation = newest_first.get(..began.unwrap_or(newest_first.len()))?;
+    let failures = of_operation
+        .iter()
+        .rev()
+        .filter(|event| !event.is_of_stack && event.status.ends_with("_FAILED"));
+    let is_broken_off = |event: &&Event| event.reason.ends_with("cancelled");
+    let mut own = failures.clone().filter(|event| !is_broken_off(event));
+    own.next().or_else(|| failures.clone().next())
+}
+
+fn begins_operation(event: &Event) -> bool {
+    let begins = ["CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS"];
+    event.is_of_stack && begins.contains(&event.status.as_str())
+}
+
+impl<'a> Calls<'a> {
+    pub(super) async fn at(access: &'a Access, place: &Place) -> Result<Self, Failure> {
+        Ok(Self {
+            access,
+            place: place.clone(),
+            session: access.session(place).await?,
+        })
+    }
+
+    async fn failed(&self, fault: Fault, activity: &str) -> Failure {
+        self.access.failed(&self.place, fault, activity).await
+    }
+
+    /// What came of a call; nothing if its subject is not there.
+    async fn found<T, E>(&self, result: Result<T, SdkError<E>>, activity: &str) -> Result<Option<T>, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match result {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match Fault::of(&error) {
+                fault if fault.is_absent() => Ok(None),
+                fault => Err(self.failed(fault, activity).await),
+            },
+        }
+    }
+
+    /// The stack of that name or ARN. By its ARN it is found for some time after it was deleted, too.
+    pub(super) async fn stack(&self, name: &str) -> Result<Option<Standing>, Failure> {
+        let client = self.session.cloudformation().await;
+        let found = client.describe_stacks().stack_name(name).send().await;
+        let found = self.found(found, &format!("looking at stack {name}")).await?;
+        Ok(found.and_then(|found| found.stacks().first().map(Standing::from)))
+    }
+
+    /// One page of all stacks that are there, and the token of the next one.
+    pub(super) async fn page_of_stacks(
+        &self,
+        next: Option<String>,
+    ) -> Result<(Vec<Standing>, Option<String>), Failure> {
+        let client = self.session.cloudformation().await;
+        let found = client.describe_stacks().set_next_token(next).send().await;
+        match found {
+            Ok(page) => {
+                let stacks = page.stacks().iter().map(Standing::from).collect();
+                Ok((stacks, page.next_token().map(str::to_owned)))
+            }
+            Err(error) => Err(self.failed(Fault::of(&error), "looking at all stacks").await),
+        }
+    }
+
+    pub(super) async fn change_set(&self, stack: &str, name: &str) -> Result<Option<ChangeSet>, Failure> {
+        let client = self.session.cloudformation().await;
+        let asked = client
+            .describe_change_set()
+            .stack_name(stack)
+            .change_set_name(name);
+        let found = self
+            .found(asked.send().await, &format!("looking at change set {name}"))
+            .await?;
+        Ok(found.map(|found| ChangeSet {
+            status: found.status().cloned().unwrap_or(ChangeSetStatus::CreatePending),
+            execution: found
+                .execution_status()
+                .cloned()
+                .unwrap_or(ExecutionStatus::Unavailable),
+            reason: found.status_reason().unwrap_or_default().to_owned(),
+            stack: found.stack_id().unwrap_or(stack).to_owned(),
+        }))
+    }
+
+    /// What a change set that is ready would do, all pages of it.
+    pub(super) async fn parts(&self, stack: &str, name: &str) -> Result<Vec<Part>, Failure> {
+        let activity = format!("reading change set {name}");
+        let (mut parts, mut next) = (Vec::new(), None);
+        loop {
+            let client = self.session.cloudformation().await;
+            let asked = client
+                .describe_change_set()
+                .stack_name(stack)
+                .change_set_name(name);
+            let page = match asked.set_next_token(next).send().await {
+                Ok(page) => page,
+                Err(error) => return Err(self.failed(Fault::of(&error), &activity).await),
+            };
+            parts.extend(changes::parts(page.changes())?);
+            next = page.next_token().map(str::to_owned);
+            if next.is_none() {
+                return Ok(parts);
+            }
+        }
+    }
+
+    /// Makes a change set, unless it is there. Answers the ARN of its stack.
+    pub(super) async fn make(&self, draft: Draft<'_>) -> Result<String, Failure> {
+        let parameter = |(name, value): (String, String)| {
+            Parameter::builder()
+                .parameter_key(name)
+                .parameter_value(value)
+                .build()
+        };
+        let creates = draft.kind == ChangeSetType::Create;
+        let on_failure = if draft.keep_failed {
+            OnStackFailure::DoNothing
+        } else {
+            OnStackFailure::Rollback
+        };
+        let client = self.session.cloudformation().await;
+        let made = client
+            .create_change_set()
+            .stack_name(draft.stack)
+            .change_set_name(draft.name)
+            .change_set_type(draft.kind)
+            .template_body(draft.template)
+            .set_parameters(Some(draft.parameters.into_iter().map(parameter).collect()))
+            .set_tags(Some(draft.tags))
+            .capabilities(Capability::CapabilityNamedIam)
+            .client_token(draft.token)
+            .set_on_stack_failure(creates.then_some(on_failure))
+            .send()
+            .await;
+        match made {
+            Ok(made) => Ok(made.stack_id().unwrap_or(draft.stack).to_owned()),
+            Err(error) => match Fault::of(&error) {
+                fault if fault.is_there_already() => {
+                    // Ours, by an attempt whose answer was lost; or a stack that came into being meanwhile.
+                    match self.change_set(draft.stack, draft.name).await? {
+                        Some(found) => Ok(found.stack),
+                        None => Err(self
+                            .failed(fault, &format!("creating change set {}", draft.name))
+                            .await),
+                    }
+                }
+                fault => Err(self
+                    .failed(fault, &format!("creating change set {}", draft.name))
+                    .await),
+            },
+        }
+    }
+
+    /// Executes a change set. When its creation is rolled back, nothing that it made stays behind.
+    pub(super) async fn execute(
+        &self,
+        stack: &str,
+        name: &str,
+        token: &str,
+        creates: bool,
+    ) -> Result<(), Failure> {
+        let client = self.session.cloudformation().await;
+        let done = client
+            .execute_change_set()
+            .stack_name(stack)
+            .change_set_name(name)
+            .client_request_token(token)
+            .set_retain_except_on_create(creates.then_some(true))
+            .send()
+            .await;
+        self.done(done, &format!("executing change set {name}")).await
+    }
+
+    async fn done<T, E>(&self, result: Result<T, SdkError<E>>, activity: &str) -> Result<(), Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed(Fault::of(&error), activity).await),
+        }
+    }
+
+    /// Removes a change set; one that is not there is removed.
+    pub(super) async fn remove_change_set(&self, stack: &str, name: &str) -> Result<(), Failure> {
+        let client = self.session.cloudformation().await;
+        let removed = client
+            .delete_change_set()
+            .stack_name(stack)
+            .change_set_name(name)
+            .send()
+            .await;
+        self.found(removed, &format!("removing change set {name}"))
+            .await?;
+        Ok(())
+    }
+
+    /// Begins to delete a stack; one that is not there is deleted.
+    pub(super) async fn delete(&self, stack: &str, token: &str) -> Result<(), Failure> {
+        let client = self.session.cloudformation().await;
+        let deleted = client
+            .delete_stack()
+            .stack_name(stack)
+            .client_request_token(token)
+            .send()
+            .await;
+        self.found(deleted, &format!("deleting stack {stack}")).await?;
+        Ok(())
+    }
+
+    /// Protects a stack against deletion, or lets it be deleted.
+    pub(super) async fn protect(&self, stack: &str, protected: bool) -> Result<(), Failure> {
+        let client = self.session.cloudformation().await;
+        let done = client
+            .update_termination_protection()
+            .stack_name(stack)
+            .enable_termination_protection(protected)
+            .send()
+            .await;
+        self.done(
+            done,
+            &format!("setting the termination protection of stack {stack}"),
+        )
+        .await
+    }
+
+    /// Changes one parameter of a stack and nothing else. Answers whether there was anything to do.
+    pub(super) async fn set_parameter(
+        &self,
+        standing: &Standing,
+        name: &str,
+        value: &str,
+        token: &str,
+    ) -> Result<bool, Failure> {
+        let parameters = standing.parameters.keys().map(|known| {
+            let parameter = Parameter::builder().parameter_key(known);
+            if known == name {
+                parameter.parameter_value(value).build()
+            } else {
+                parameter.use_previous_value(true).build()
+            }
+        });
+        let client = self.session.cloudformation().await;
+        let done = client
+            .update_stack()
+            .stack_name(&standing.id)
+            .use_previous_template(true)
+            .set_parameters(Some(parameters.collect()))
+            .capabilities(Capability::CapabilityNamedIam)
+            .client_request_token(token)
+            .send()
+            .await;
+        match done {
+            Ok(_) => Ok(true),
+            Err(error) => match Fault::of(&error) {
+                fault if fault.is_nothing_to_do() => Ok(false),
+                fault => Err(self
+                    .failed(fault, &format!("setting {name} of stack {}", standing.name))
+                    .await),
+            },
+        }
+    }
+
+    /// Goes on with a roll-back that failed.
+    pub(super) async fn continue_rollback(&self, stack: &str, token: &str) -> Result<(), Failure> {
+        let client = self.session.cloudformation().await;
+        let done = client
+            .continue_update_rollback()
+            .stack_name(stack)
+            .client_request_token(token)
+            .send()
+            .await;
+        self.done(done, &format!("continuing the roll-back of stack {stack}"))
+            .await
+    }
+
+    /// Stops an update and takes it back.
+    pub(super) async fn cancel_update(&self, stack: &str) -> Result<(), Failure> {
+        let client = self.session.cloudformation().await;
+        let done = client.cancel_update_stack().stack_name(stack).send().await;
+        self.done(done, &format!("stopping the update of stack {stack}"))
+            .await
+    }
+
+    /// The template that a stack was last made by.
+    pub(super) async fn template(&self, stack: &str) -> Result<String, Failure> {
+        let client = self.session.cloudformation().await;
+        let found = client.get_template().stack_name(stack).send().await;
+        let found = self
+            .found(found, &format!("reading the template of stack {stack}"))
+            .await?;
+        Ok(found
+            .and_then(|found| found.template_body().map(str::to_owned))
+            .unwrap_or_default())
+    }
+
+    /// The newest event of a resource of that stack.
+    pub(super) async fn newest_event(&self, stack: &str) -> Result<Option<Event>, Failure> {
+        let (events, _) = self.events(stack, None).await?;
+        Ok(events.into_iter().find(|event| !event.is_of_stack))
+    }
+
+    /// The first resource that failed in the last operation of a stack.
+    pub(super) async fn first_failure(&self, stack: &str) -> Result<Option<Event>, Failure> {
+        let (mut events, mut next) = (Vec::new(), None);
+        for _ in 0..MOST_EVENT_PAGES {
+            let (page, more) = self.events(stack, next).await?;
+            let is_whole = page.iter().any(begins_operation);
+            events.extend(page);
+            next = more;
+            if is_whole || next.is_none() {
+                break;
+            }
+        }
+        Ok(first_failure(&events).cloned())
+    }
+
+    async fn events(
+        &self,
+        stack: &str,
+        next: Option<String>,
+    ) -> Result<(Vec<Event>, Option<String>), Failure> {
+        let client = self.session.cloudformation().await;
+        let found = client
+            .describe_stack_events()
+            .stack_name(stack)
+            .set_next_token(next)
+            .send()
+            .await;
+        let found = self
+            .found(found, &format!("reading the events of stack {stack}"))
+            .await?;
+        Ok(found.map_or_else(Default::default, |page| {
+            let events = page.stack_events().iter().map(Event::from).collect();
+            (events, page.next_token().map(str::to_owned))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(resource: &str, status: &str, reason: &str) -> Event {
+        Event {
+            resource: resource.into(),
+            kind: "AWS::S3::Bucket".into(),
+            status: status.into(),
+            reason: reason.into(),
+            is_of_stack: resource == "stack",
+        }
+    }
+
+    #[test]
+    fn the_first_that_failed_is_to_blame_and_not_what_was_broken_off() {
+        let newest_first = [
+            event("stack", "ROLLBACK_COMPLETE", ""),
+            event("Key", "DELETE_COMPLETE", ""),
+            event(
+                "stack",
+                "ROLLBACK_IN_PROGRESS",
+                "The following resource(s) failed to create: [Bucket, Key]",
+            ),
+            event("Policy", "CREATE_FAILED", "A later one"),
+            event("Bucket", "CREATE_FAILED", "Already exists"),
+            event("Key", "CREATE_FAILED", "Resource creation cancelled"),
+            event("Bucket", "CREATE_IN_PROGRESS", ""),
+            event("stack", "CREATE_IN_PROGRESS", "User Initiated"),
+            event("Old", "CREATE_FAILED", "In an operation before"),
+        ];
+        let found = first_failure(&newest_first).map(|event| event.reason.as_str());
+        assert_eq!(found, Some("Already exists"));
+        assert_eq!(first_failure(&newest_first[..3]), None);
+        let broken_off = [event("Key", "CREATE_FAILED", "Resource creation cancelled")];
+        assert_eq!(first_failure(&broken_off), broken_off.first());
+    }
+
+    #[test]
+    fn events_are_told_in_words() {
+        for (status, words) in [
+            ("CREATE_IN_PROGRESS", "creating Bucket (AWS::S3::Bucket)"),
+            ("UPDATE_COMPLETE", "updated Bucket (AWS::S3::Bucket)"),
+            ("DELETE_SKIPPED", "keeping Bucket (AWS::S3::Bucket)"),
+            ("CREATE_FAILED", "Bucket (AWS::S3::Bucket) is CREATE_FAILED"),
+        ] {
+            assert_eq!(event("Bucket", status, "").to_string(), words);
+        }
+    }
+}
