@@ -1,34 +1,17 @@
-//! A GitLab whose certificate is from an authority of its own. The files beside this one are for tests alone: an
-//! authority whose key was thrown away, and a server's certificate for `localhost` with its key, good for a century.
-
-use std::path::Path;
-use std::sync::Arc;
+//! A GitLab whose certificate is from an authority of its own.
 
 use jiff::Timestamp;
 use landfall::clock::ManualClock;
 use landfall::forge::{Forge as _, ForgeError};
 use landfall::http_client::{self, HttpClientOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{NOW, adapter_over};
+use crate::support::tls;
 
 /// Answers every call with one user.
 async fn serve() -> u16 {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gitlab/tls");
-    let certificate = CertificateDer::from_pem_file(folder.join("server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(folder.join("server-key.pem")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = tls::acceptor();
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -51,9 +34,8 @@ async fn serve() -> u16 {
 async fn an_authority_of_our_own_is_trusted_once_it_is_given() {
     let base = format!("https://127.0.0.1:{}", serve().await);
     let clock = ManualClock::at(Timestamp::from_second(NOW).unwrap());
-    let ca_file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gitlab/tls/authority.pem");
     let options = HttpClientOptions {
-        ca_file: Some(ca_file),
+        ca_file: Some(tls::file("authority.pem")),
         proxy: None,
     };
     let trusting = adapter_over(http_client::build(&options).unwrap(), &base, &clock);

@@ -7,4 +7,5 @@ pub(crate) mod named;
 pub(crate) mod people;
 pub(crate) mod signature;
 pub(crate) mod time;
+pub(crate) mod tls;
 pub(crate) mod world;
