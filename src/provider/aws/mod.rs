@@ -5,6 +5,7 @@ pub mod access;
 mod apply;
 mod calls;
 pub mod changes;
+pub mod cluster;
 pub mod failure;
 mod job;
 mod pace;
