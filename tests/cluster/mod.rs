@@ -1,6 +1,7 @@
 //! Clusters of EKS after their stacks are complete: held against kubectl, botocore, and an API server made up here.
 
 mod kubeconfig;
+mod token;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

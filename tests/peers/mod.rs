@@ -1,5 +1,5 @@
 //! The sandbox forge held against clients that others wrote: python-gitlab tells the life of a merge request, and
-//! pydantic-gitlab-webhooks judges every delivery that it causes.
+//! pydantic-gitlab-webhooks judges every delivery that it causes. Also how other tests run what is in this folder.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -49,7 +49,7 @@ fn python() -> String {
 }
 
 /// Runs a script of this folder, with nothing of the environment but where programs are.
-async fn run(script: &'static str, input: Value) -> Output {
+pub(crate) async fn run(script: &'static str, input: Value) -> Output {
     tokio::task::spawn_blocking(move || {
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/peers")
@@ -73,7 +73,7 @@ async fn run(script: &'static str, input: Value) -> Output {
     .unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     assert!(
         output.status.success(),
         "{}\n{}",

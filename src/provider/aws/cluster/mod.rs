@@ -1,7 +1,11 @@
-//! A cluster whose stack is complete: how people reach it.
+//! A cluster whose stack is complete: how people reach it, and how Landfall does. Nothing here holds a secret but
+//! [`ClusterToken`].
 
 mod certificates;
 mod kubeconfig;
+mod token;
+
+pub use token::{ClusterToken, token};
 
 use std::collections::BTreeMap;
 
