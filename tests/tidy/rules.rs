@@ -42,6 +42,8 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("git2", &["git", "cli"]), // `validate` reads a checkout
     ("gitlab", &["forge"]),
     ("indicatif", &["cli"]),
+    ("k8s_openapi", &["provider::aws"]),
+    ("kube", &["provider::aws"]),
     ("regorus", &["policy"]),
     ("rustix", &["policy"]),
     ("sqlx", &["store", "provider::simulator"]), // the make-believe cloud keeps a ledger of its own
@@ -389,6 +391,8 @@ mod tests {
             ("src/provider/aws/mod.rs", "use sqlx::SqlitePool;", 1),
             ("src/provider/simulator/cloud.rs", "use sqlx::SqlitePool;", 0),
             ("src/store/mod.rs", "use sqlx::SqlitePool;", 0),
+            ("src/app/run.rs", "use kube::Client;", 1),
+            ("src/provider/aws/cluster/readiness.rs", "use kube::Client;", 0),
             (
                 "src/http_client.rs",
                 "#[cfg(test)] mod tests { use axum::Router; }",

@@ -1,11 +1,15 @@
-//! A cluster whose stack is complete: how people reach it, and how Landfall does. Nothing here holds a secret but
-//! [`ClusterToken`].
+//! A cluster whose stack is complete: how people reach it, and whether it is ready. Nothing here holds a secret but
+//! [`ClusterToken`], which lives as long as one look at the cluster.
 
 mod certificates;
 mod kubeconfig;
+mod readiness;
 mod token;
+mod verdict;
 
+pub use readiness::{ClusterAccess, PATIENCE, Readiness, readiness};
 pub use token::{ClusterToken, token};
+pub use verdict::{Verdict, verdict};
 
 use std::collections::BTreeMap;
 
