@@ -13,12 +13,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, AppError, Parts, Planners, Providers, Remedy, Repositories, Repository};
+use crate::catalog::Catalog;
 use crate::clock::{Clock, Ids};
 use crate::config::{self, Config, ForgeKind};
 use crate::domain::ids::RepositoryId;
 use crate::domain::key::{Key, Outcome};
 use crate::domain::plan::Maker;
 use crate::domain::rules::ProviderKind;
+use crate::domain::step::Failure;
 use crate::forge::gitlab::projects::GitLabProjects;
 use crate::forge::gitlab::webhook::{GitLabWebhook, SecretsError, WebhookSecrets};
 use crate::forge::gitlab::{GIT_USERNAME, GitLab, GitLabOptions, GitLabOptionsError};
@@ -27,6 +29,7 @@ use crate::git::{LazyMirror, MirrorDefaults};
 use crate::http::Http;
 use crate::http_client::{self, HttpClientError, HttpClientOptions};
 use crate::policy::Policies;
+use crate::provider::aws::{Aws, AwsOptions, Caller};
 use crate::provider::repository::{
     Hosts, RepositoryHost, RepositoryPlanner, RepositoryProvider, RepositoryView, Views,
 };
@@ -147,6 +150,7 @@ impl Landfall {
                 config.policy.program.clone().unwrap_or_else(this_program),
                 clock.clone(),
             ),
+            catalog: Catalog::builtin(),
         }));
         let options = WorkerOptions {
             name: format!("process-{}", std::process::id()),
@@ -209,6 +213,14 @@ impl Landfall {
     pub async fn close(self) {
         self.app.store().close().await;
     }
+}
+
+/// Who Landfall is on AWS by itself, by the SDK's own conventions.
+///
+/// # Errors
+/// AWS's.
+pub async fn aws_caller(clock: Arc<dyn Clock>) -> Result<Caller, Failure> {
+    Aws::new(AwsOptions::new(clock)).caller().await
 }
 
 /// The program that this process runs.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::domain::ids::{RepositoryId, UserId};
 use crate::domain::key::{Key, Outcome};
@@ -228,6 +229,8 @@ pub struct Parts {
     pub providers: Providers,
     /// Who evaluates policies.
     pub policies: Policies,
+    /// The modules that requests are made by.
+    pub catalog: Catalog,
 }
 
 impl App {
@@ -243,8 +246,9 @@ impl App {
             planners,
             providers,
             policies,
+            catalog,
         } = parts;
-        let plans = plans::Plans::new(store.clone(), planners);
+        let plans = plans::Plans::new(store.clone(), planners, Arc::new(catalog));
         Self {
             review: review::Reviewer::new(store.clone(), clock.clone(), plans.clone(), policies.clone()),
             push: push::PushReviewer::new(store.clone(), clock.clone(), plans.clone(), policies.clone()),

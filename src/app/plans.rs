@@ -1,17 +1,19 @@
 //! Plans for requests: one question to a planner for each, and what is known of their resources.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::catalog::{Catalog, CatalogError, Subject};
 use crate::domain::change::Goal;
 use crate::domain::ids::{RepositoryId, RequestKey, ResourceName};
-use crate::domain::module::PlannedModule;
-use crate::domain::plan::{Maker, Plan, Resource, ResourceKind};
+use crate::domain::module::{Module, PlannedModule};
+use crate::domain::plan::{KnownResource, Maker, Plan, Resource, ResourceKind};
 use crate::domain::request::Request;
 use crate::domain::review::{Evaluation, Planning};
-use crate::domain::rules::Rules;
-use crate::domain::step::Failure;
+use crate::domain::rules::{Network, ProviderKind, Rules};
+use crate::domain::step::{Failure, FailureClass};
 use crate::provider::repository::GROUP;
 use crate::provider::{Answer, Planner, Question, Scope, Token};
 use crate::store::{Desired, Lease, Store};
@@ -23,6 +25,13 @@ use super::{AppError, Planners};
 pub(super) struct Plans {
     store: Store,
     planners: Planners,
+    catalog: Arc<Catalog>,
+}
+
+/// What shall be there of a request, and what it is made by.
+pub(super) struct Wanted {
+    pub(super) resources: Vec<Resource>,
+    pub(super) modules: BTreeMap<ResourceName, Module>,
 }
 
 /// What a planner, or several, answered.
@@ -40,8 +49,8 @@ enum Planned {
 
 /// What the plan of something signed off comes to, made anew.
 pub(super) enum Anew {
-    /// It is this.
-    Plan(Plan),
+    /// It is this, for what is wanted.
+    Plan(Plan, Wanted),
     /// It takes its time: look again then.
     Wait(Timestamp),
     /// There is none, and a person has to act.
@@ -49,8 +58,12 @@ pub(super) enum Anew {
 }
 
 impl Plans {
-    pub(super) fn new(store: Store, planners: Planners) -> Self {
-        Self { store, planners }
+    pub(super) fn new(store: Store, planners: Planners, catalog: Arc<Catalog>) -> Self {
+        Self {
+            store,
+            planners,
+            catalog,
+        }
     }
 
     /// Plans for each request that changes. `pending` holds the tokens of an earlier answer, `signed` the plan that was
@@ -70,18 +83,21 @@ impl Plans {
             let request = &goal.request;
             let key = request.key.to_string();
             let known = self.store.known_resources(repository, &request.key).await?;
+            let scope = scope(repository, request, rules)?;
+            let signed = signed
+                .map(|plan| modules_of(plan, &request.key))
+                .unwrap_or_default();
+            let wanted = self.wanted(&scope, goal, rules, &known, &signed)?;
             let question = Question {
                 known: known
                     .iter()
                     .map(|known| (known.name.clone(), known.kind))
                     .collect(),
-                desired: desired(goal, rules),
-                modules: BTreeMap::new(),
-                signed: signed
-                    .map(|plan| modules_of(plan, &request.key))
-                    .unwrap_or_default(),
+                desired: wanted.resources,
+                modules: wanted.modules,
+                signed,
                 pending: pending.get(&key).cloned().map(Token),
-                scope: scope(repository, request, rules)?,
+                scope,
             };
             for (maker, question) in questions(question) {
                 let answer =
@@ -121,7 +137,14 @@ impl Plans {
             .plan(repository, rules, goals, &desired.pending, signed)
             .await
         {
-            Ok(Planned::Ready(plan)) => Ok(Anew::Plan(plan)),
+            Ok(Planned::Ready(plan)) => {
+                let request = &desired.goal.request;
+                let known = self.store.known_resources(repository, &request.key).await?;
+                let signed = modules_of(&desired.signed_plan, &request.key);
+                let scope = scope(repository, request, rules)?;
+                let wanted = self.wanted(&scope, &desired.goal, rules, &known, &signed)?;
+                Ok(Anew::Plan(plan, wanted))
+            }
             Ok(Planned::Pending { tokens, poll_at }) => {
                 let (request, generation) = (&desired.goal.request.key, desired.generation);
                 self.store
@@ -219,11 +242,57 @@ impl Plans {
         Ok(())
     }
 
+    /// What shall be there of a request under some rules. The version of a module that was signed stays, and so does the
+    /// one by which something was made.
+    fn wanted(
+        &self,
+        scope: &Scope,
+        goal: &Goal,
+        rules: &Rules,
+        known: &[KnownResource],
+        signed: &BTreeMap<ResourceName, PlannedModule>,
+    ) -> Result<Wanted, AppError> {
+        let subject = Subject {
+            repository: &scope.repository,
+            request: &scope.request,
+            team: &scope.team,
+            environment_name: &scope.environment_name,
+            environment: &scope.environment,
+            deletion_policy: goal.request.deletion_policy,
+        };
+        let version = |name: &ResourceName| {
+            let made_by = known.iter().find(|known| known.name == *name);
+            let signed = signed.get(name).map(|module| module.version.as_str());
+            signed.or_else(|| made_by?.module_version.as_deref())
+        };
+        let resources = desired(goal, rules);
+        let mut modules = BTreeMap::new();
+        for resource in &resources {
+            let module = self
+                .catalog
+                .module(resource, &subject, version(&resource.name))
+                .map_err(|error| AppError::Provider {
+                    activity: format!("planning {}", scope.request),
+                    failure: Failure::new(class_of(&error), error.to_string()),
+                })?;
+            modules.extend(module.map(|module| (resource.name.clone(), module)));
+        }
+        Ok(Wanted { resources, modules })
+    }
+
     fn planner(&self, maker: Maker) -> Result<&dyn Planner, AppError> {
         self.planners
             .get(&maker)
             .map(AsRef::as_ref)
             .ok_or(AppError::UnknownProvider(maker))
+    }
+}
+
+fn class_of(error: &CatalogError) -> FailureClass {
+    match error {
+        CatalogError::User(_) => FailureClass::User,
+        CatalogError::UnknownVersion { .. } => FailureClass::Refused,
+        CatalogError::Broken { .. } => FailureClass::Internal,
     }
 }
 
@@ -253,8 +322,38 @@ pub(super) fn scope(repository: &RepositoryId, request: &Request, rules: &Rules)
     })
 }
 
-/// What shall be there of a request under some rules: a repository goes into the group that its team has there.
-pub(super) fn desired(goal: &Goal, rules: &Rules) -> Vec<Resource> {
+/// What shall be there of a request under some rules: a repository goes into the group that its team has there, and what
+/// needs a network that Landfall makes comes after it.
+fn desired(goal: &Goal, rules: &Rules) -> Vec<Resource> {
+    let mut resources = in_their_group(goal, rules);
+    let network = rules
+        .environments
+        .get(&goal.request.environment)
+        .filter(|environment| environment.provider == ProviderKind::Aws)
+        .filter(|environment| environment.network == Some(Network::Create))
+        .and_then(|_| ResourceName::new(format!("network/{}", goal.request.environment)).ok());
+    let Some(network) = network else {
+        return resources;
+    };
+    let mut is_needed = false;
+    for resource in &mut resources {
+        if resource.kind.needs_network() {
+            resource.depends_on.push(network.clone());
+            is_needed = true;
+        }
+    }
+    if is_needed {
+        resources.push(Resource {
+            name: network,
+            kind: ResourceKind::Network,
+            properties: BTreeMap::new(),
+            depends_on: vec![],
+        });
+    }
+    resources
+}
+
+fn in_their_group(goal: &Goal, rules: &Rules) -> Vec<Resource> {
     let team = rules.teams.get(&goal.request.team);
     let group = team.and_then(|team| team.group.clone());
     let in_its_group = |resource: &Resource| {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Clock, Ids};
-use crate::domain::change::Goal;
 use crate::domain::ids::{RequestKey, ResourceName};
 use crate::domain::key::Outcome;
 use crate::domain::landing::{HeldBecause, Mode};
-use crate::domain::plan::{Action, Plan};
+use crate::domain::plan::{Action, Plan, Resource};
 use crate::domain::run::{Run, RunState, steps_of};
 use crate::store::{AcceptedFiles, Desired, Lease, Store};
 
@@ -72,8 +71,8 @@ impl RunMaker {
                 now.checked_add(PAUSED_LOOK).unwrap_or(Timestamp::MAX),
             ));
         }
-        let plan = match self.plans.anew(lease, &repository.id, rules, &desired).await? {
-            Anew::Plan(plan) => plan,
+        let (plan, wanted) = match self.plans.anew(lease, &repository.id, rules, &desired).await? {
+            Anew::Plan(plan, wanted) => (plan, wanted),
             Anew::Wait(until) => return Ok(Outcome::Again(until)),
             Anew::Refused(failure) => {
                 let reason = failure.reason;
@@ -89,10 +88,8 @@ impl RunMaker {
             let because = HeldBecause::PlanExceeds { what };
             return self.hold(lease, repository, &desired, because).await;
         }
-        let resources: BTreeMap<_, _> = plans::desired(&desired.goal, rules)
-            .into_iter()
-            .map(|resource| (resource.name.clone(), resource))
-            .collect();
+        let by_name = |resource: Resource| (resource.name.clone(), resource);
+        let resources: BTreeMap<_, _> = wanted.resources.into_iter().map(by_name).collect();
         let run = Run {
             id: self.ids.run(),
             repository: repository.id.clone(),
@@ -106,9 +103,9 @@ impl RunMaker {
             state: RunState::Queued,
             created_at: now,
             finished_at: None,
-            steps: steps_of(&plan, &resources, &BTreeMap::new()),
-            retained: idle(&plan, Action::Retain, &desired.goal),
-            gone: idle(&plan, Action::NoOp, &desired.goal),
+            steps: steps_of(&plan, &resources, &wanted.modules),
+            retained: idle(&plan, Action::Retain, &resources),
+            gone: idle(&plan, Action::NoOp, &resources),
         };
         self.store.make_run(lease, &run, now).await?;
         Ok(Outcome::Done)
@@ -140,11 +137,10 @@ fn held(repository: &Repository, accepted: &AcceptedFiles, key: &RequestKey) -> 
 }
 
 /// What is not asked for any more and is not touched: it is kept, or it was gone already.
-fn idle(plan: &Plan, action: Action, goal: &Goal) -> Vec<ResourceName> {
-    let is_wanted = |name: &ResourceName| goal.resources().iter().any(|resource| resource.name == *name);
+fn idle(plan: &Plan, action: Action, wanted: &BTreeMap<ResourceName, Resource>) -> Vec<ResourceName> {
     plan.changes
         .iter()
-        .filter(|change| change.action == action && !is_wanted(&change.resource))
+        .filter(|change| change.action == action && !wanted.contains_key(&change.resource))
         .map(|change| change.resource.clone())
         .collect()
 }

@@ -189,7 +189,7 @@ impl Runner {
         };
         let (repository, desired) = (&work.run.repository, &work.desired);
         let plan = match self.plans.anew(lease, repository, rules, desired).await? {
-            Anew::Plan(plan) => plan,
+            Anew::Plan(plan, _) => plan,
             Anew::Wait(until) => return Ok(Again::Wait(until)),
             Anew::Refused(failure) => return Ok(Again::Fail(failure)),
         };

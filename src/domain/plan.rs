@@ -52,6 +52,12 @@ impl ResourceKind {
         )
     }
 
+    /// Whether it is put into the network of its environment.
+    #[must_use]
+    pub fn needs_network(self) -> bool {
+        matches!(self, Self::VirtualMachine | Self::Database | Self::Cluster)
+    }
+
     /// Whether a snapshot of it can be taken before it goes.
     #[must_use]
     pub fn can_be_snapshotted(self) -> bool {
@@ -174,6 +180,8 @@ pub struct KnownResource {
     pub kind: ResourceKind,
     /// Whether it was kept when its request asked for it no more.
     pub retained: bool,
+    /// The version of the module that made it, where a module did.
+    pub module_version: Option<String>,
 }
 
 /// The property of a deletion that a snapshot is taken first.
@@ -445,6 +453,7 @@ mod tests {
                 name: name("database/x"),
                 kind,
                 retained,
+                module_version: None,
             })
             .collect();
         let goal = goal(removal, if wanted { &["database/x"] } else { &[] });

@@ -32,6 +32,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "origins",
         include_str!("../../migrations/sqlite/0007_origins.sql"),
     ),
+    (
+        8,
+        "modules",
+        include_str!("../../migrations/sqlite/0008_modules.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

@@ -354,19 +354,20 @@ impl Store {
         repository: &RepositoryId,
         request: &RequestKey,
     ) -> Result<Vec<KnownResource>, StoreError> {
-        let rows: Vec<(String, String, bool)> = sqlx::query_as(
-            "SELECT resource, kind, retained FROM resources WHERE repository = ?1 AND request = ?2 ORDER BY resource",
+        let rows: Vec<(String, String, bool, Option<String>)> = sqlx::query_as(
+            "SELECT resource, kind, retained, module FROM resources WHERE repository = ?1 AND request = ?2 ORDER BY resource",
         )
         .bind(repository.as_str())
         .bind(request.to_string())
         .fetch_all(self.readers())
         .await?;
         rows.into_iter()
-            .map(|(name, kind, retained)| {
+            .map(|(name, kind, retained, module_version)| {
                 Ok(KnownResource {
                     name: parse("resource name", &name)?,
                     kind: from_json("resource kind", &kind)?,
                     retained,
+                    module_version,
                 })
             })
             .collect()
@@ -464,11 +465,12 @@ async fn put_resource(
         return forget(connection, &run.repository, &run.request, &step.resource.name).await;
     }
     sqlx::query(
-        "INSERT INTO resources (repository, request, resource, kind, environment, external_id, outputs, run, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        "INSERT INTO resources
+           (repository, request, resource, kind, environment, external_id, outputs, run, at, module)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (repository, request, resource) DO UPDATE SET
            kind = excluded.kind, environment = excluded.environment, external_id = excluded.external_id,
-           outputs = excluded.outputs, run = excluded.run, at = excluded.at, retained = 0",
+           outputs = excluded.outputs, run = excluded.run, at = excluded.at, module = excluded.module, retained = 0",
     )
     .bind(run.repository.as_str())
     .bind(run.request.to_string())
@@ -479,6 +481,7 @@ async fn put_resource(
     .bind(to_json("outputs", outputs)?)
     .bind(id.to_string())
     .bind(to_micros(now))
+    .bind(step.module.as_ref().map(|module| &module.version))
     .execute(connection)
     .await?;
     Ok(())

@@ -36,6 +36,20 @@ const MARGIN: Duration = Duration::from_secs(5 * 60);
 /// The longest name of a role session that AWS takes, in characters.
 const LONGEST_SESSION: usize = 64;
 
+/// Where nothing says a region.
+const DEFAULT_REGION: &str = "eu-central-1";
+
+/// Who Landfall is by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The twelve digits of its account.
+    pub account: String,
+    /// The region that is set; [`DEFAULT_REGION`] where none is.
+    pub region: String,
+    /// The address that stands for all of AWS, where there is one.
+    pub endpoint: Option<String>,
+}
+
 /// Which of an environment's two roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -210,6 +224,21 @@ impl Access {
         fault.into_failure(activity)
     }
 
+    /// Who Landfall is by itself, before it takes on a role: the account and region that the SDK's environment points to.
+    ///
+    /// # Errors
+    /// AWS's.
+    pub async fn caller(&self) -> Result<Caller, Failure> {
+        let base = self.base().await;
+        let region = base.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
+        let config = base.to_builder().region(Region::new(region.clone())).build();
+        Ok(Caller {
+            account: account(&config).await?,
+            region,
+            endpoint: config.endpoint_url().map(str::to_owned),
+        })
+    }
+
     fn is_good(&self, session: &Session) -> bool {
         let until = session.expires_at.checked_sub(MARGIN);
         until.is_ok_and(|until| self.options.clock.now() < until)
@@ -307,14 +336,18 @@ impl Access {
     }
 }
 
-/// A role of another account than `landfall.yaml` says is never used.
-async fn check_account(config: &SdkConfig, place: &Place) -> Result<(), Failure> {
+async fn account(config: &SdkConfig) -> Result<String, Failure> {
     let answer = aws_sdk_sts::Client::new(config)
         .get_caller_identity()
         .send()
         .await
         .map_err(|error| Fault::of(&error).into_failure("asking AWS which account this is"))?;
-    let found = answer.account().unwrap_or_default();
+    Ok(answer.account().unwrap_or_default().to_owned())
+}
+
+/// A role of another account than `landfall.yaml` says is never used.
+async fn check_account(config: &SdkConfig, place: &Place) -> Result<(), Failure> {
+    let found = account(config).await?;
     if found == place.account {
         return Ok(());
     }

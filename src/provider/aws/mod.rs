@@ -18,7 +18,9 @@ use std::sync::Arc;
 use aws_credential_types::Credentials;
 
 use crate::clock::Clock;
+use crate::domain::step::Failure;
 use access::Access;
+pub use access::Caller;
 pub use apply::AwsProvider;
 
 /// Calls of CloudFormation a second that an account is given by all of us together. AWS publishes no number; it begins
@@ -73,6 +75,14 @@ impl Aws {
     #[must_use]
     pub fn provider(&self) -> AwsProvider {
         AwsProvider::new(self.access.clone(), self.clock.clone())
+    }
+
+    /// Who Landfall is by itself, before it takes on a role.
+    ///
+    /// # Errors
+    /// AWS's.
+    pub async fn caller(&self) -> Result<Caller, Failure> {
+        self.access.caller().await
     }
 
     /// The way into accounts.
