@@ -1,6 +1,7 @@
 //! `landfall demo`: the main job as a story, offline, or as a scene to act in. People act by git push and the forge's HTTP alone, each with
 //! their own token; Landfall is the one that `serve` runs.
 
+mod cloud;
 mod guide;
 mod person;
 mod scene;
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::sandbox::{Options, Sandbox, SandboxError};
 use crate::wiring::{Landfall, Mark, listen};
 
+use cloud::{Cloud, DemoProvider};
 use scene::Scene;
 use teller::Teller;
 
@@ -36,6 +38,12 @@ pub struct DemoArguments {
     /// Keep the database, the mirror and the forge in this folder; a demo started there again continues.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// What makes things. An AWS that is not on this machine needs `--account`, and costs money.
+    #[arg(long, value_enum, default_value_t)]
+    pub provider: DemoProvider,
+    /// The account of AWS that things are made in: what AWS itself must say.
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
 }
 
 /// Tells the story.
@@ -46,10 +54,14 @@ pub async fn run(arguments: &DemoArguments, out: &mut dyn Write) -> anyhow::Resu
     let folder = Folder::of(arguments)?;
     let mut teller = Teller::new(arguments.json, out);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let cloud = Cloud::of(arguments.provider, arguments.account.as_deref(), &clock).await?;
     let sandbox = start_forge(folder.path(), &clock).await?;
-    let told = tell(&sandbox, folder.path(), &clock, arguments, &mut teller).await;
+    let told = tell(&sandbox, folder.path(), &clock, &cloud, arguments, &mut teller).await;
     sandbox.stop().await;
     let summary = told?;
+    if let Some(left) = cloud.left() {
+        teller.line(&left)?;
+    }
     if let Some(summary) = &summary {
         teller.summary(summary)?;
     }
@@ -97,12 +109,13 @@ async fn tell(
     sandbox: &Sandbox,
     folder: &Path,
     clock: &Arc<dyn Clock>,
+    cloud: &Cloud,
     arguments: &DemoArguments,
     teller: &mut Teller<'_>,
 ) -> anyhow::Result<Option<story::Summary>> {
     let listener = listen(([127, 0, 0, 1], 0).into()).await?;
     let address = listener.local_addr().context("reading the address")?;
-    let scene = Scene::set(sandbox, folder, address, clock.clone()).await?;
+    let scene = Scene::set(sandbox, folder, address, clock.clone(), cloud.clone()).await?;
     let config = Config::from_text(&scene.configuration(folder, address))?;
     let landfall = Landfall::build(&config, clock.clone(), Arc::new(SystemIds), Mark::Sandbox).await?;
     let shutdown = CancellationToken::new();

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use super::cloud::Cloud;
 use super::person::Person;
 use crate::clock::Clock;
 use crate::domain::ids::{CommitId, RepositoryId};
@@ -41,6 +42,8 @@ pub(super) struct Scene {
     pub(super) repository: RepositoryId,
     /// Time.
     pub(super) clock: Arc<dyn Clock>,
+    /// Where things are made.
+    pub(super) cloud: Cloud,
     signing_token: String,
 }
 
@@ -51,6 +54,7 @@ impl Scene {
         folder: &Path,
         landfall_at: SocketAddr,
         clock: Arc<dyn Clock>,
+        cloud: Cloud,
     ) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -69,7 +73,7 @@ impl Scene {
 
         let project = match root.get("projects/platform%2Frequests").await {
             Ok(project) => project,
-            Err(_) => make_project(&root, &[(&developer, 30), (&admin, 40), (&landfall, 40)]).await?,
+            Err(_) => make_project(&root, &[(&developer, 30), (&admin, 40), (&landfall, 40)], &cloud).await?,
         };
         let number = project["id"].as_u64().context("the project has a number")?;
         if root.get(&format!("groups/{TEAM}")).await.is_err() {
@@ -108,6 +112,7 @@ impl Scene {
             head,
             repository: RepositoryId::new(REPOSITORY)?,
             clock,
+            cloud,
             signing_token,
         })
     }
@@ -134,7 +139,7 @@ impl Scene {
     }
 }
 
-async fn make_project(root: &Person, members: &[(&Person, u64)]) -> anyhow::Result<Value> {
+async fn make_project(root: &Person, members: &[(&Person, u64)], cloud: &Cloud) -> anyhow::Result<Value> {
     let group = root
         .post("groups", &json!({ "name": "Platform", "path": "platform" }))
         .await?;
@@ -156,7 +161,7 @@ async fn make_project(root: &Person, members: &[(&Person, u64)]) -> anyhow::Resu
         "commit_message": "The rules of this repository",
         "actions": [
             file("README.md", include_str!("../../../requests-repo-template/README.md").to_owned()),
-            file("landfall.yaml", rules(members)),
+            file("landfall.yaml", rules(members, cloud)),
         ],
     });
     root.post(&format!("projects/{number}/repository/commits"), &commit)
@@ -165,7 +170,7 @@ async fn make_project(root: &Person, members: &[(&Person, u64)]) -> anyhow::Resu
 }
 
 /// The template's rules, with the people of the story.
-fn rules(members: &[(&Person, u64)]) -> String {
+fn rules(members: &[(&Person, u64)], cloud: &Cloud) -> String {
     let person = |username: &str| {
         let id = members
             .iter()
@@ -174,9 +179,9 @@ fn rules(members: &[(&Person, u64)]) -> String {
         format!("      - id: {id}\n        name: {username}\n")
     };
     format!(
-        "apiVersion: landfall.dev/v1\nkind: Rules\nenvironments:\n  dev:\n    provider: Simulator\n    \
-         region: eu-central-1\nteams:\n  {TEAM}:\n    group: {TEAM}\n    members:\n{}roles:\n  admin:\n    users:\n{}approvals:\n  \
+        "apiVersion: landfall.dev/v1\nkind: Rules\nenvironments:\n  dev:\n{}teams:\n  {TEAM}:\n    group: {TEAM}\n    members:\n{}roles:\n  admin:\n    users:\n{}approvals:\n  \
          required: 1\n",
+        cloud.environment(TEAM),
         person("dana"),
         person("ada"),
     )

@@ -7,13 +7,14 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::cloud::Cloud;
 use super::scene::Scene;
 use super::teller::Teller;
 use crate::app::adopt::{Adopted, adopt};
 use crate::wiring::Landfall;
 
 /// The project of the story, as the template has it.
-const SHOP: &str = include_str!("../../../requests-repo-template/requests/web-team/shop.yaml");
+pub(super) const SHOP: &str = include_str!("../../../requests-repo-template/requests/web-team/shop.yaml");
 /// The cluster of the story, as the template has it.
 const CLUSTER: &str = include_str!("../../../requests-repo-template/requests/web-team/main-cluster.yaml");
 /// A request with four mistakes.
@@ -35,9 +36,6 @@ spec:
       storage: 8Gi
 ";
 
-/// How long anything in the story may take.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// How often the forge is looked at, as a person would look at a page again.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -51,6 +49,8 @@ pub(super) struct Summary {
     pub(super) refused: u64,
     /// How many landed, and failed.
     pub(super) failed: u64,
+    /// Whether nothing of it is real.
+    pub(super) is_simulated: bool,
     pub(super) seconds: f64,
 }
 
@@ -64,7 +64,7 @@ struct Errand<'a> {
     path: &'a str,
     content: Option<String>,
     /// What it is, as the story tells it.
-    words: &'a str,
+    words: String,
 }
 
 pub(super) async fn tell(
@@ -88,12 +88,16 @@ pub(super) async fn tell(
         provisioned: 0,
         refused: 0,
         failed: 0,
+        is_simulated: matches!(scene.cloud, Cloud::Simulator),
         seconds: 0.0,
     };
 
     let project = format!("requests/web-team/{name}.yaml");
     let cluster = format!("requests/web-team/{name}-cluster.yaml");
-    let small = SHOP.replace("name: shop", &format!("name: {name}"))
+    let small = scene
+        .cloud
+        .project(SHOP)
+        .replace("name: shop", &format!("name: {name}"))
         + &format!("  repository:\n    name: {name}\n    collaborators:\n      - username: dana\n");
     let larger = small
         .replace("size: Small", "size: Medium")
@@ -101,12 +105,12 @@ pub(super) async fn tell(
     let cluster_text = CLUSTER
         .replace("name: main", &format!("name: {name}"))
         .replace("deletionPolicy: Retain", "deletionPolicy: Delete");
-    let errand = |branch: &str, title: &str, path, content, words| Errand {
+    let errand = |branch: &str, title: &str, path, content, words: &str| Errand {
         branch: format!("{name}-{branch}"),
         title: title.to_owned(),
         path,
         content,
-        words,
+        words: words.to_owned(),
     };
 
     teller.chapter("A project")?;
@@ -115,7 +119,10 @@ pub(super) async fn tell(
         "Ask for a project",
         &project,
         Some(small),
-        "a VM, a database, storage, a repository",
+        &format!(
+            "{}a database, storage, a repository",
+            scene.cloud.machine("a VM, ")
+        ),
     );
     let result = lands(scene, &asked, Shown::Whole, teller, &mut summary).await?;
     if summary.failed == 0 {
@@ -138,7 +145,10 @@ pub(super) async fn tell(
         "Make it larger",
         &project,
         Some(larger),
-        "a larger VM, more room for the database",
+        &format!(
+            "{}more room for the database",
+            scene.cloud.machine("a larger VM, ")
+        ),
     );
     lands(scene, &asked, Shown::Plan, teller, &mut summary).await?;
 
@@ -460,14 +470,15 @@ async fn wait_for<T, F: Future<Output = anyhow::Result<Option<T>>>>(
     scene: &Scene,
     look: impl Fn() -> F,
 ) -> anyhow::Result<T> {
-    let until = scene.clock.now().checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
+    let patience = scene.cloud.patience();
+    let until = scene.clock.now().checked_add(patience).unwrap_or(Timestamp::MAX);
     loop {
         if let Some(found) = look().await? {
             return Ok(found);
         }
         let now = scene.clock.now();
         if now > until {
-            bail!("waited {} s for {what}, in vain", PATIENCE.as_secs());
+            bail!("waited {} s for {what}, in vain", patience.as_secs());
         }
         scene
             .clock

@@ -72,8 +72,10 @@ impl<'a> Teller<'a> {
             provisioned,
             refused,
             failed,
+            is_simulated,
             seconds,
         } = summary;
+        let simulated = if *is_simulated { " (simulated)" } else { "" };
         if self.json {
             let object = json!({
                 "event": "summary",
@@ -86,7 +88,7 @@ impl<'a> Teller<'a> {
             return self.write(&object.to_string());
         }
         self.write(&format!(
-            "{requests} merge requests: {provisioned} provisioned (simulated), {refused} refused, {failed} failed, in {seconds:.1} s."
+            "{requests} merge requests: {provisioned} provisioned{simulated}, {refused} refused, {failed} failed, in {seconds:.1} s."
         ))
     }
 
