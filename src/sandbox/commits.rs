@@ -186,10 +186,7 @@ pub(super) async fn create(
     let _lock = core.lock(id).await;
     {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(id)?;
         if !may_push(project, &branch, world.level(project, actor.0), false) {
             return Err(Failure::bad_request(
                 "You are not allowed to push into this branch",

@@ -27,10 +27,7 @@ pub(super) async fn list(
     let rising = params.text("sort").as_deref() == Some("asc");
     let found: Vec<Value> = {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(id)?;
         let date = |event: &PushEvent| event.created_at.to_zoned(jiff::tz::TimeZone::UTC).date();
         let mut found: Vec<&PushEvent> = project
             .events

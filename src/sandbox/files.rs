@@ -160,10 +160,7 @@ async fn branch_body(core: &Core, actor: Actor, id: u64, name: &str, head: &str)
     let commit = core.repository(id).commit(head).await?;
     let path = core.path_of(id);
     let world = core.world();
-    let project = world
-        .projects
-        .get(&id)
-        .ok_or_else(|| Failure::not_found("Project"))?;
+    let project = world.project(id)?;
     let level = world.level(project, actor.0);
     let rule = project.protection(name);
     Ok(json!({

@@ -48,10 +48,7 @@ pub(super) async fn list(
     let id = core.project(actor, &id, MAINTAINER)?;
     let found: Vec<Value> = {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(id)?;
         project
             .hooks
             .values()
@@ -152,10 +149,7 @@ pub(super) async fn delete(
 }
 
 fn project(world: &mut World, id: u64) -> Result<&mut Project, Failure> {
-    world
-        .projects
-        .get_mut(&id)
-        .ok_or_else(|| Failure::not_found("Project"))
+    world.project_mut(id)
 }
 
 fn set(hook: &mut Hook, params: &Params, url: Option<String>) -> Result<(), Failure> {
@@ -221,10 +215,7 @@ pub(super) async fn test(
     };
     let reference = format!("refs/heads/{default}");
     core.change(|world| {
-        let project = world
-            .projects
-            .get(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(id)?;
         if !project.hooks.contains_key(&hook) {
             return Err(Failure::not_found(""));
         }

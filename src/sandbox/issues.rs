@@ -29,10 +29,7 @@ pub(super) async fn list(
     let rising = params.text("sort").as_deref() == Some("asc");
     let found: Vec<Value> = {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(id)?;
         let mut found: Vec<&Issue> = project
             .issues
             .values()
@@ -75,10 +72,7 @@ pub(super) async fn show(
 }
 
 fn body(core: &Core, world: &World, id: u64, iid: u64) -> Result<Value, Failure> {
-    let project = world
-        .projects
-        .get(&id)
-        .ok_or_else(|| Failure::not_found("Project"))?;
+    let project = world.project(id)?;
     let issue = project
         .issues
         .get(&iid)
@@ -95,10 +89,7 @@ fn tell(
     action: &str,
 ) -> Result<Value, Failure> {
     let hook = {
-        let project = world
-            .projects
-            .get(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(id)?;
         let issue = project
             .issues
             .get(&iid)
@@ -120,10 +111,7 @@ pub(super) async fn create(
     let now = core.now();
     let body = core.change(|world| {
         let number = world.next("issue");
-        let project = world
-            .projects
-            .get_mut(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project_mut(id)?;
         let iid = project.issues.keys().next_back().map_or(1, |last| last + 1);
         let issue = Issue {
             id: number,

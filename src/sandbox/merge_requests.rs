@@ -38,10 +38,7 @@ impl Place {
         world: &World,
         look: impl FnOnce(&Project, &MergeRequest) -> T,
     ) -> Result<T, Failure> {
-        let project = world
-            .projects
-            .get(&self.project)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(self.project)?;
         let one = project
             .merge_requests
             .get(&self.iid)
@@ -157,10 +154,7 @@ pub(super) async fn list(
     let rising = params.text("sort").as_deref() == Some("asc");
     let mut found: Vec<(jiff::Timestamp, u64)> = {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&project)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(project)?;
         project
             .merge_requests
             .values()
@@ -225,10 +219,7 @@ pub(super) async fn of_commit(
         .ok_or_else(|| Failure::not_found("Commit"))?;
     let candidates: Vec<(u64, bool, String, String)> = {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&project)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(project)?;
         let named = |one: &MergeRequest| {
             [
                 &one.merge_commit_sha,

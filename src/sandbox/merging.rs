@@ -298,10 +298,7 @@ pub(super) async fn rebase(
     let _lock = core.lock(place.project).await;
     {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&source)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(source)?;
         if !may_push(project, &branch, world.level(project, actor.0), true) {
             return Err(Failure::forbidden());
         }

@@ -49,10 +49,7 @@ impl On {
 
     /// The id of the thing, and its notes.
     fn notes(self, world: &World) -> Result<(u64, &[Note]), Failure> {
-        let project = world
-            .projects
-            .get(&self.project)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(self.project)?;
         let found = match self.kind {
             Kind::MergeRequest => project
                 .merge_requests
@@ -68,10 +65,7 @@ impl On {
 
     fn notes_to_change<'a>(self, core: &Core, world: &'a mut World) -> Result<&'a mut Vec<Note>, Failure> {
         let now = core.now();
-        let project = world
-            .projects
-            .get_mut(&self.project)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project_mut(self.project)?;
         let found = match self.kind {
             Kind::MergeRequest => project.merge_requests.get_mut(&self.iid).map(|one| {
                 one.updated_at = now;
@@ -114,10 +108,7 @@ impl On {
             .iter()
             .find(|known| known.id == note)
             .ok_or_else(|| Failure::not_found(""))?;
-        let project = world
-            .projects
-            .get(&self.project)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(self.project)?;
         let hook = match self.kind {
             Kind::MergeRequest => project
                 .merge_requests

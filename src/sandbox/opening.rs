@@ -159,10 +159,7 @@ pub(super) async fn open(core: &Core, actor: Actor, opening: Opening) -> Result<
     }
     let iid = {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&target)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(target)?;
         let twin = project.merge_requests.values().find(|one| {
             one.state == MergeRequestState::Opened
                 && one.source_project_id == opening.source_project
@@ -204,10 +201,7 @@ pub(super) async fn open(core: &Core, actor: Actor, opening: Opening) -> Result<
     core.change(|world| {
         let id = world.next("merge_request");
         let version_id = world.next("version");
-        let project = world
-            .projects
-            .get_mut(&target)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project_mut(target)?;
         project.last_activity_at = now;
         let one = MergeRequest {
             id,
@@ -272,10 +266,7 @@ pub(super) async fn create(
     };
     {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&source)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(source)?;
         allow(&world, project, actor, DEVELOPER)?;
         if world.level(project, actor.0) < DEVELOPER {
             return Err(Failure::forbidden());

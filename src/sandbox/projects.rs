@@ -272,10 +272,7 @@ pub(super) async fn show(State(core): State<Arc<Core>>, actor: Actor, Path(id): 
 async fn answer(core: &Core, actor: Actor, id: u64, status: StatusCode) -> Answer {
     let empty = core.repository(id).refs().await?.is_empty();
     let world = core.world();
-    let project = world
-        .projects
-        .get(&id)
-        .ok_or_else(|| Failure::not_found("Project"))?;
+    let project = world.project(id)?;
     let body = wire::project(core, &world, project, empty, world.level(project, actor.0));
     if status == StatusCode::CREATED {
         reply::created(body)
@@ -312,10 +309,7 @@ pub(super) async fn update(
         if let (Some(path), Some(namespace)) = (&path, namespace) {
             must_be_free(world, namespace, path)?;
         }
-        let project = world
-            .projects
-            .get_mut(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project_mut(id)?;
         settings.apply(project);
         if let Some(path) = path {
             project.path = path;

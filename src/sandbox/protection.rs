@@ -187,10 +187,7 @@ fn not_below(world: &World, project: u64, user: u64, level: u8) -> Result<(), Fa
 }
 
 fn find(world: &mut World, project: u64) -> Result<&mut Project, Failure> {
-    world
-        .projects
-        .get_mut(&project)
-        .ok_or_else(|| Failure::not_found("Project"))
+    world.project_mut(project)
 }
 
 pub(super) async fn list(

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::failure::Failure;
+
 /// Everything, as written to the state file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct World {
@@ -324,6 +326,20 @@ impl World {
         let counter = self.counters.entry(kind.to_owned()).or_insert(0);
         *counter += 1;
         *counter
+    }
+
+    /// A project, or the answer that there is none.
+    pub(super) fn project(&self, id: u64) -> Result<&Project, Failure> {
+        self.projects
+            .get(&id)
+            .ok_or_else(|| Failure::not_found("Project"))
+    }
+
+    /// The same, to be changed.
+    pub(super) fn project_mut(&mut self, id: u64) -> Result<&mut Project, Failure> {
+        self.projects
+            .get_mut(&id)
+            .ok_or_else(|| Failure::not_found("Project"))
     }
 
     pub(super) fn user_named(&self, username: &str) -> Option<&UserRecord> {

@@ -75,7 +75,7 @@ pub(super) async fn create(
     let now = core.now();
     let body = core.change(|world| {
         let fresh = world.next("status");
-        let project = world.projects.get_mut(&id).ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project_mut(id)?;
         let open = project.statuses.iter_mut().find(|known| {
             known.sha == commit
                 && known.reference == reference
@@ -170,10 +170,7 @@ pub(super) async fn list(
     let name = params.text("name");
     let found: Vec<Value> = {
         let world = core.world();
-        let project = world
-            .projects
-            .get(&id)
-            .ok_or_else(|| Failure::not_found("Project"))?;
+        let project = world.project(id)?;
         let statuses: Vec<&Status> = if all {
             project
                 .statuses

@@ -28,10 +28,7 @@ pub(super) fn home(view: &View<'_>) -> String {
 
 pub(super) fn project(view: &View<'_>, id: u64) -> Result<String, Failure> {
     let world = view.core.world();
-    let project = world
-        .projects
-        .get(&id)
-        .ok_or_else(|| Failure::not_found("Project"))?;
+    let project = world.project(id)?;
     let path = world.full_path(project);
     let mut page = view.begin(&world, &path);
     page.element("h1", &path);
@@ -98,10 +95,7 @@ fn row(page: &mut Page, world: &World, place: (&str, &str, &str, u64), title: &s
 
 pub(super) fn issue(view: &View<'_>, id: u64, iid: u64) -> Result<String, Failure> {
     let world = view.core.world();
-    let project = world
-        .projects
-        .get(&id)
-        .ok_or_else(|| Failure::not_found("Project"))?;
+    let project = world.project(id)?;
     let issue = project
         .issues
         .get(&iid)
