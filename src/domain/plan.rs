@@ -1,6 +1,6 @@
 //! A plan: what a change would do, resource by resource. Its digest names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -151,6 +151,44 @@ pub struct PropertyChange {
     pub after: Option<PlannedValue>,
 }
 
+impl PropertyChange {
+    /// The difference between the fields before and after, sorted by path; with nothing before, all of them.
+    #[must_use]
+    pub fn between(before: Option<&BTreeMap<String, Value>>, after: &BTreeMap<String, Value>) -> Vec<Self> {
+        let (mut was, mut will_be) = (BTreeMap::new(), BTreeMap::new());
+        before
+            .into_iter()
+            .flatten()
+            .for_each(|(name, value)| flatten(name, value, &mut was));
+        after
+            .iter()
+            .for_each(|(name, value)| flatten(name, value, &mut will_be));
+        let paths: BTreeSet<_> = was.keys().chain(will_be.keys()).collect();
+        let known = |value: Option<&&Value>| value.map(|value| PlannedValue::Known((**value).clone()));
+        paths
+            .into_iter()
+            .filter(|path| was.get(*path) != will_be.get(*path))
+            .map(|path| Self {
+                path: path.clone(),
+                before: known(was.get(path)),
+                after: known(will_be.get(path)),
+            })
+            .collect()
+    }
+}
+
+/// Objects by dotted path; lists are one value.
+fn flatten<'v>(path: &str, value: &'v Value, into: &mut BTreeMap<String, &'v Value>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            fields
+                .iter()
+                .for_each(|(name, value)| flatten(&format!("{path}.{name}"), value, into));
+        }
+        value => drop(into.insert(path.to_owned(), value)),
+    }
+}
+
 /// What happens to one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedChange {
@@ -224,6 +262,7 @@ impl PlannedChange {
             Action::Delete if retained || removal == DeletionPolicy::Retain => {
                 self.action = Action::Retain;
                 self.properties.clear();
+                self.module = None;
             }
             Action::Delete if removal == DeletionPolicy::Snapshot && self.kind.can_be_snapshotted() => {
                 self.properties.push(flag(FINAL_SNAPSHOT, None, true));

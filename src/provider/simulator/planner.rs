@@ -6,16 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde_json::Value;
 use sqlx::Row;
 
 use super::cloud::{self, Aftermath, Cloud, Error, scope_text};
 use super::operation::refuse_foreign;
 use super::{Call, Owner, SimulatedResource};
 use crate::domain::ids::{Digest, ResourceName};
-use crate::domain::plan::{
-    Action, Plan, PlannedChange, PlannedValue, PropertyChange, Resource, ResourceKind,
-};
+use crate::domain::plan::{Action, Plan, PlannedChange, PropertyChange, Resource, ResourceKind};
 use crate::domain::step::Failure;
 use crate::provider::{Answer, Observed, Planner, Question, Scope, Token};
 
@@ -184,7 +181,7 @@ pub(super) fn compare(question: &Question, standing: &[SimulatedResource]) -> Pl
     };
     for desired in &question.desired {
         let found = standing.get(&desired.name).copied();
-        let properties = differences(found.map(|found| &found.properties), &desired.properties);
+        let properties = PropertyChange::between(found.map(|found| &found.properties), &desired.properties);
         add(
             &desired.name,
             desired.kind,
@@ -216,42 +213,5 @@ fn action(desired: &Resource, found: Option<&SimulatedResource>, properties: &[P
         Some(_) if properties.is_empty() => Action::NoOp,
         Some(_) if properties.iter().any(replaces) => Action::Replace,
         Some(_) => Action::Update,
-    }
-}
-
-fn differences(
-    before: Option<&BTreeMap<String, Value>>,
-    after: &BTreeMap<String, Value>,
-) -> Vec<PropertyChange> {
-    let (mut was, mut will_be) = (BTreeMap::new(), BTreeMap::new());
-    before
-        .into_iter()
-        .flatten()
-        .for_each(|(name, value)| flatten(name, value, &mut was));
-    after
-        .iter()
-        .for_each(|(name, value)| flatten(name, value, &mut will_be));
-    let paths: std::collections::BTreeSet<_> = was.keys().chain(will_be.keys()).collect();
-    let known = |value: Option<&&Value>| value.map(|value| PlannedValue::Known((**value).clone()));
-    paths
-        .into_iter()
-        .filter(|path| was.get(*path) != will_be.get(*path))
-        .map(|path| PropertyChange {
-            path: path.clone(),
-            before: known(was.get(path)),
-            after: known(will_be.get(path)),
-        })
-        .collect()
-}
-
-/// Objects by dotted path; lists are one value.
-fn flatten<'v>(path: &str, value: &'v Value, into: &mut BTreeMap<String, &'v Value>) {
-    match value {
-        Value::Object(fields) if !fields.is_empty() => {
-            fields
-                .iter()
-                .for_each(|(name, value)| flatten(&format!("{path}.{name}"), value, into));
-        }
-        value => drop(into.insert(path.to_owned(), value)),
     }
 }
