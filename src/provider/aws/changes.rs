@@ -1,13 +1,98 @@
 //! What a change set would do, in the words of a plan.
 
 use aws_sdk_cloudformation::types::{
-    Change, ChangeAction, PolicyAction, RequiresRecreation, ResourceAttribute, ResourceChange,
+    Change, ChangeAction, PolicyAction, Replacement, RequiresRecreation, ResourceAttribute, ResourceChange,
     ResourceChangeDetail,
 };
 
 use crate::domain::module::Part;
 use crate::domain::plan::Action;
 use crate::domain::step::{Failure, FailureClass};
+
+/// What a replacement of these loses: data, or what cannot be had again under the same name or address. A replacement
+/// of anything else, such as a group of nodes or a parameter group, is a part of an update.
+const LOSING: &[&str] = &[
+    "AWS::EC2::Instance",
+    "AWS::EC2::Subnet",
+    "AWS::EC2::VPC",
+    "AWS::EC2::Volume",
+    "AWS::EKS::Cluster",
+    "AWS::KMS::Key",
+    "AWS::RDS::DBCluster",
+    "AWS::RDS::DBInstance",
+    "AWS::S3::Bucket",
+    "AWS::SecretsManager::Secret",
+];
+
+/// Properties that are updated in place where a change set says that they may replace, since it looks at less than the
+/// page of the type does: there each "requires: No interruption" or "Some interruptions". Pages are those of
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/>.
+const IN_PLACE: &[(&str, &[&str])] = &[
+    // aws-resource-ec2-instance.html; the first two for what starts from EBS, as all of ours does, and the third in a VPC.
+    (
+        "AWS::EC2::Instance",
+        &["InstanceType", "UserData", "SecurityGroupIds"],
+    ),
+    // aws-resource-ec2-vpc.html
+    (
+        "AWS::EC2::VPC",
+        &["EnableDnsHostnames", "EnableDnsSupport", "Tags"],
+    ),
+    // aws-resource-ec2-subnet.html
+    ("AWS::EC2::Subnet", &["MapPublicIpOnLaunch", "Tags"]),
+    // aws-resource-eks-cluster.html
+    (
+        "AWS::EKS::Cluster",
+        &[
+            "DeletionProtection",
+            "Logging",
+            "ResourcesVpcConfig",
+            "Tags",
+            "UpgradePolicy",
+            "Version",
+        ],
+    ),
+    // aws-resource-kms-key.html
+    (
+        "AWS::KMS::Key",
+        &[
+            "Description",
+            "EnableKeyRotation",
+            "KeyPolicy",
+            "PendingWindowInDays",
+            "Tags",
+        ],
+    ),
+    // aws-resource-rds-dbinstance.html
+    (
+        "AWS::RDS::DBInstance",
+        &[
+            "AutoMinorVersionUpgrade",
+            "BackupRetentionPeriod",
+            "DBParameterGroupName",
+            "MultiAZ",
+        ],
+    ),
+    // aws-resource-s3-bucket.html
+    (
+        "AWS::S3::Bucket",
+        &[
+            "BucketEncryption",
+            "LifecycleConfiguration",
+            "LoggingConfiguration",
+            "OwnershipControls",
+            "PublicAccessBlockConfiguration",
+            "Tags",
+            "VersioningConfiguration",
+        ],
+    ),
+];
+
+/// Whether a replacement of it is one of the whole resource that the request asks for.
+#[must_use]
+pub fn is_losing(kind: &str) -> bool {
+    LOSING.contains(&kind)
+}
 
 /// The parts of a change set, sorted. Tags are left out: they name the run, and the template's own are in its digest.
 ///
@@ -33,6 +118,7 @@ fn unknown(what: &str) -> Failure {
 fn part(change: &ResourceChange) -> Result<Option<Part>, Failure> {
     let is_about_tags =
         |detail: &&ResourceChangeDetail| attribute(detail).is_some_and(|it| *it == ResourceAttribute::Tags);
+    let kind = change.resource_type().unwrap_or_default();
     let (mut properties, mut replaces) = (Vec::new(), false);
     for detail in change.details().iter().filter(|detail| !is_about_tags(detail)) {
         let Some(target) = detail.target() else {
@@ -40,11 +126,19 @@ fn part(change: &ResourceChange) -> Result<Option<Part>, Failure> {
         };
         let attribute = target.attribute().map_or("Properties", ResourceAttribute::as_str);
         properties.push(target.name().unwrap_or(attribute).to_owned());
+        let in_place = |name| {
+            IN_PLACE
+                .iter()
+                .any(|(one, names)| *one == kind && names.contains(&name))
+        };
         replaces |= match target.requires_recreation() {
             None | Some(RequiresRecreation::Never) => false,
+            Some(RequiresRecreation::Conditionally) => !target.name().is_some_and(in_place),
             Some(_) => true,
         };
     }
+    // What may replace counts where something would be lost; elsewhere, what is sure to.
+    let replaces = (replaces && is_losing(kind)) || change.replacement() == Some(&Replacement::True);
     let action = match change.action() {
         Some(ChangeAction::Add) => Action::Create,
         Some(ChangeAction::Remove) if change.policy_action() == Some(&PolicyAction::Retain) => Action::Retain,
@@ -63,7 +157,7 @@ fn part(change: &ResourceChange) -> Result<Option<Part>, Failure> {
     properties.dedup();
     Ok(Some(Part {
         name: change.logical_resource_id().unwrap_or_default().to_owned(),
-        kind: change.resource_type().unwrap_or_default().to_owned(),
+        kind: kind.to_owned(),
         action,
         properties,
     }))
@@ -111,7 +205,7 @@ mod tests {
             (Tags, None, Never),
         ];
         let engine = [(Properties, Some("Engine"), Always)];
-        let perhaps = [(Properties, Some("MultiAZ"), Conditionally)];
+        let perhaps = [(Properties, Some("Engine"), Conditionally)];
         let tags = [(Tags, None, Never)];
         #[rustfmt::skip]
         let cases: [(Change, Option<(Action, &[&str])>); 8] = [
@@ -122,7 +216,7 @@ mod tests {
             (change(ChangeAction::Modify, None, &update),
              Some((Action::Update, &["AllocatedStorage", "DeletionPolicy", "MultiAZ"]))),
             (change(ChangeAction::Modify, None, &engine), Some((Action::Replace, &["Engine"]))),
-            (change(ChangeAction::Modify, None, &perhaps), Some((Action::Replace, &["MultiAZ"]))),
+            (change(ChangeAction::Modify, None, &perhaps), Some((Action::Replace, &["Engine"]))),
             (change(ChangeAction::Modify, None, &tags), None),
         ];
         for (change, expected) in cases {
@@ -135,6 +229,119 @@ mod tests {
                 )
             });
             assert_eq!(found, expected, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_replace_replaces_where_something_is_lost_unless_aws_says_in_place() {
+        use RequiresRecreation::{Always, Conditionally, Never};
+        for (kind, property, recreation, replacement, expected) in [
+            (
+                "AWS::RDS::DBInstance",
+                "DBName",
+                Always,
+                Replacement::True,
+                Action::Replace,
+            ),
+            (
+                "AWS::RDS::DBInstance",
+                "KmsKeyId",
+                Always,
+                Replacement::Conditional,
+                Action::Replace,
+            ),
+            (
+                "AWS::RDS::DBInstance",
+                "Engine",
+                Conditionally,
+                Replacement::Conditional,
+                Action::Replace,
+            ),
+            (
+                "AWS::RDS::DBInstance",
+                "MultiAZ",
+                Conditionally,
+                Replacement::Conditional,
+                Action::Update,
+            ),
+            (
+                "AWS::RDS::DBInstance",
+                "MultiAZ",
+                Always,
+                Replacement::Conditional,
+                Action::Replace,
+            ),
+            (
+                "AWS::RDS::DBInstance",
+                "AllocatedStorage",
+                Never,
+                Replacement::False,
+                Action::Update,
+            ),
+            (
+                "AWS::S3::Bucket",
+                "BucketName",
+                Conditionally,
+                Replacement::Conditional,
+                Action::Replace,
+            ),
+            (
+                "AWS::S3::Bucket",
+                "LifecycleConfiguration",
+                Conditionally,
+                Replacement::Conditional,
+                Action::Update,
+            ),
+            (
+                "AWS::EC2::Instance",
+                "InstanceType",
+                Conditionally,
+                Replacement::Conditional,
+                Action::Update,
+            ),
+            (
+                "AWS::EC2::Instance",
+                "ImageId",
+                Always,
+                Replacement::True,
+                Action::Replace,
+            ),
+            (
+                "AWS::EC2::SecurityGroup",
+                "SecurityGroupIngress",
+                Conditionally,
+                Replacement::Conditional,
+                Action::Update,
+            ),
+            (
+                "AWS::EKS::Nodegroup",
+                "InstanceTypes",
+                Always,
+                Replacement::True,
+                Action::Replace,
+            ),
+            (
+                "AWS::EKS::Cluster",
+                "Version",
+                RequiresRecreation::from("Perhaps"),
+                Replacement::Conditional,
+                Action::Replace,
+            ),
+        ] {
+            let target = ResourceTargetDefinition::builder()
+                .attribute(ResourceAttribute::Properties)
+                .name(property)
+                .requires_recreation(recreation.clone());
+            let change = ResourceChange::builder()
+                .action(ChangeAction::Modify)
+                .logical_resource_id("Thing")
+                .resource_type(kind)
+                .replacement(replacement)
+                .details(ResourceChangeDetail::builder().target(target.build()).build());
+            let change = Change::builder().resource_change(change.build()).build();
+            let part = parts(&[change]).unwrap().remove(0);
+            assert_eq!(part.action, expected, "{kind} {property} {recreation:?}");
+            assert_eq!(part.properties, [property]);
         }
     }
 
