@@ -5,8 +5,11 @@ use std::fmt;
 
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudformation::types::{
-    Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, OnStackFailure, Parameter, StackEvent, Tag,
+    Capability, ChangeSetStatus, ChangeSetType, ExecutionStatus, OnStackFailure, Parameter, ResourceStatus,
+    StackEvent, Tag,
 };
+
+use jiff::Timestamp;
 
 use super::access::{Access, Place, Session};
 use super::changes;
@@ -144,7 +147,7 @@ impl<'a> Calls<'a> {
         })
     }
 
-    async fn failed(&self, fault: Fault, activity: &str) -> Failure {
+    pub(super) async fn failed(&self, fault: Fault, activity: &str) -> Failure {
         self.access.failed(&self.place, fault, activity).await
     }
 
@@ -437,6 +440,70 @@ impl<'a> Calls<'a> {
             }
         }
         Ok(first_failure(&events).cloned())
+    }
+
+    /// The resources of a stack that are there, all pages: logical id → type.
+    pub(super) async fn resources(&self, stack: &str) -> Result<Vec<(String, String)>, Failure> {
+        let (mut resources, mut next) = (Vec::new(), None);
+        loop {
+            let client = self.session.cloudformation().await;
+            let found = client
+                .list_stack_resources()
+                .stack_name(stack)
+                .set_next_token(next)
+                .send()
+                .await;
+            let Some(page) = self
+                .found(found, &format!("reading the resources of stack {stack}"))
+                .await?
+            else {
+                return Ok(resources);
+            };
+            let there = page.stack_resource_summaries().iter().filter(|resource| {
+                !matches!(
+                    resource.resource_status(),
+                    Some(ResourceStatus::DeleteComplete | ResourceStatus::DeleteSkipped)
+                )
+            });
+            resources.extend(there.filter_map(|resource| {
+                Some((
+                    resource.logical_resource_id()?.to_owned(),
+                    resource.resource_type()?.to_owned(),
+                ))
+            }));
+            next = page.next_token().map(str::to_owned);
+            if next.is_none() {
+                return Ok(resources);
+            }
+        }
+    }
+
+    /// The change sets of a stack, all pages: name, and when it was made.
+    pub(super) async fn change_sets(&self, stack: &str) -> Result<Vec<(String, Timestamp)>, Failure> {
+        let (mut change_sets, mut next) = (Vec::new(), None);
+        loop {
+            let client = self.session.cloudformation().await;
+            let found = client
+                .list_change_sets()
+                .stack_name(stack)
+                .set_next_token(next)
+                .send()
+                .await;
+            let Some(page) = self
+                .found(found, &format!("listing the change sets of stack {stack}"))
+                .await?
+            else {
+                return Ok(change_sets);
+            };
+            change_sets.extend(page.summaries().iter().filter_map(|one| {
+                let made_at = Timestamp::from_second(one.creation_time()?.secs()).ok()?;
+                Some((one.change_set_name()?.to_owned(), made_at))
+            }));
+            next = page.next_token().map(str::to_owned);
+            if next.is_none() {
+                return Ok(change_sets);
+            }
+        }
     }
 
     async fn events(

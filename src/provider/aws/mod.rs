@@ -7,10 +7,15 @@ mod calls;
 pub mod changes;
 pub mod cluster;
 pub mod failure;
+mod images;
 mod job;
+mod network;
 mod pace;
+mod planner;
 mod poll;
+mod query;
 pub mod stack;
+mod template;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -22,6 +27,7 @@ use crate::domain::step::Failure;
 use access::Access;
 pub use access::Caller;
 pub use apply::AwsProvider;
+pub use planner::AwsPlanner;
 
 /// Calls of CloudFormation a second that an account is given by all of us together. AWS publishes no number; it begins
 /// to throttle at about ten.
@@ -83,6 +89,12 @@ impl Aws {
     /// AWS's.
     pub async fn caller(&self) -> Result<Caller, Failure> {
         self.access.caller().await
+    }
+
+    /// The looking half. It asks EC2 and SSM through that client.
+    #[must_use]
+    pub fn planner(&self, http: reqwest::Client) -> AwsPlanner {
+        AwsPlanner::new(self.access.clone(), http, self.clock.clone())
     }
 
     /// The way into accounts.
