@@ -29,7 +29,7 @@ use crate::git::{LazyMirror, MirrorDefaults};
 use crate::http::Http;
 use crate::http_client::{self, HttpClientError, HttpClientOptions};
 use crate::policy::Policies;
-use crate::provider::aws::{Aws, AwsOptions, Caller};
+use crate::provider::aws::{Aws, AwsOptions};
 use crate::provider::repository::{
     Hosts, RepositoryHost, RepositoryPlanner, RepositoryProvider, RepositoryView, Views,
 };
@@ -39,6 +39,7 @@ use crate::queue::Wake;
 use crate::store::{Keep, Lease, Store, StoreError, StoreOptions, Touch};
 use crate::worker::{Reconcile, ReconcileError, Worker, WorkerOptions};
 
+pub use crate::provider::aws::{Caller, StandIn};
 pub use crate::store::Mark;
 
 /// How long one fetch from a forge may take.
@@ -53,6 +54,9 @@ pub enum WiringError {
     /// The make-believe cloud.
     #[error(transparent)]
     Simulator(#[from] SimulatorError),
+    /// What calls AWS.
+    #[error(transparent)]
+    Http(#[from] HttpClientError),
     /// A repository's settings.
     #[error("repository {repository}: {problem}")]
     Repository {
@@ -123,12 +127,17 @@ impl Landfall {
             }
         }
         let simulated = Maker::Provider(ProviderKind::Simulator);
-        let planners: [(Maker, Arc<dyn Planner>); 2] = [
+        let on_aws = Maker::Provider(ProviderKind::Aws);
+        let aws = Aws::new(AwsOptions::new(clock.clone()));
+        let aws_client = http_client::build(&HttpClientOptions::default())?;
+        let planners: [(Maker, Arc<dyn Planner>); 3] = [
             (simulated, Arc::new(simulator.planner())),
+            (on_aws, Arc::new(aws.planner(aws_client))),
             (Maker::Forge, Arc::new(RepositoryPlanner::new(Views::new(views)))),
         ];
-        let providers: [(Maker, Arc<dyn Provider>); 2] = [
+        let providers: [(Maker, Arc<dyn Provider>); 3] = [
             (simulated, Arc::new(simulator.provider())),
+            (on_aws, Arc::new(aws.provider())),
             (Maker::Forge, Arc::new(RepositoryProvider::new(Hosts::new(hosts)))),
         ];
         let planners: Planners = Arc::new(planners.into());
@@ -221,6 +230,14 @@ impl Landfall {
 /// AWS's.
 pub async fn aws_caller(clock: Arc<dyn Clock>) -> Result<Caller, Failure> {
     Aws::new(AwsOptions::new(clock)).caller().await
+}
+
+/// The network of the demo, on an AWS that stands in for the real one.
+///
+/// # Errors
+/// AWS's.
+pub async fn stand_in_network(clock: Arc<dyn Clock>) -> Result<StandIn, Failure> {
+    Aws::new(AwsOptions::new(clock)).stand_in_network().await
 }
 
 /// The program that this process runs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::clock::Clock;
-use crate::wiring::aws_caller;
+use crate::wiring::{StandIn, aws_caller, stand_in_network};
 
 /// What makes things in the story.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -22,10 +22,11 @@ pub enum DemoProvider {
 #[derive(Debug, Clone)]
 pub(super) enum Cloud {
     Simulator,
-    /// An account and a region.
     Aws {
         account: String,
         region: String,
+        /// The network that is there; on a real AWS, Landfall makes one.
+        network: Option<StandIn>,
     },
 }
 
@@ -57,22 +58,37 @@ impl Cloud {
                  or set AWS_ENDPOINT_URL to an AWS on this machine",
                 caller.account
             ),
-            _ => Ok(Self::Aws {
-                account: caller.account,
-                region: caller.region,
-            }),
+            _ => {}
         }
+        let network = if is_here {
+            Some(stand_in_network(clock.clone()).await?)
+        } else {
+            None
+        };
+        Ok(Self::Aws {
+            account: caller.account,
+            region: caller.region,
+            network,
+        })
     }
 
     /// The environment `dev` in `landfall.yaml`, without its name.
     pub(super) fn environment(&self, team: &str) -> String {
         match self {
             Self::Simulator => "    provider: Simulator\n    region: eu-central-1\n".into(),
-            Self::Aws { account, region } => {
+            Self::Aws {
+                account,
+                region,
+                network,
+            } => {
+                let network = match network {
+                    None => "{create: true}".to_owned(),
+                    Some(there) => format!("{{vpc: {}, subnets: [{}]}}", there.vpc, there.subnets.join(", ")),
+                };
                 let role = |name: &str| format!("arn:aws:iam::{account}:role/landfall-{name}");
                 format!(
-                    "    provider: AWS\n    account: \"{account}\"\n    region: {region}\n    network:\n      \
-                     create: true\n    aws:\n      planningRole: {}\n      applyingRole: {}\n      adminRole: {}\n      \
+                    "    provider: AWS\n    account: \"{account}\"\n    region: {region}\n    network: {network}\n    \
+                     aws:\n      planningRole: {}\n      applyingRole: {}\n      adminRole: {}\n      \
                      logBucket: landfall-access-logs-{account}-{region}\n      teamRoles:\n        {team}: {}\n",
                     role("planning"),
                     role("applying"),
@@ -115,8 +131,8 @@ impl Cloud {
     pub(super) fn left(&self) -> Option<String> {
         match self {
             Self::Simulator => None,
-            Self::Aws { account, region } => Some(format!(
-                "The project and the network of the story stay in account {account}, {region}: the stacks with the tag \
+            Self::Aws { account, region, .. } => Some(format!(
+                "What the story asked for and did not give back stays in account {account}, {region}: the stacks with the tag \
                  landfall:repository = requests. Delete them there if nobody needs them."
             )),
         }
@@ -158,8 +174,17 @@ mod tests {
         let aws = Cloud::Aws {
             account: "123456789012".into(),
             region: "eu-central-1".into(),
+            network: None,
         };
-        for cloud in [Cloud::Simulator, aws.clone()] {
+        let stand_in = Cloud::Aws {
+            account: "123456789012".into(),
+            region: "eu-central-1".into(),
+            network: Some(StandIn {
+                vpc: "vpc-1".into(),
+                subnets: vec!["subnet-1".into(), "subnet-2".into()],
+            }),
+        };
+        for cloud in [Cloud::Simulator, aws.clone(), stand_in] {
             let text = format!(
                 "apiVersion: landfall.dev/v1\nkind: Rules\nenvironments:\n  dev:\n{}teams: {{web-team: {{members: []}}}}\n\
                  roles: {{admin: {{groups: [a]}}}}\n",

@@ -229,14 +229,19 @@ impl Access {
     /// # Errors
     /// AWS's.
     pub async fn caller(&self) -> Result<Caller, Failure> {
-        let base = self.base().await;
-        let region = base.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
-        let config = base.to_builder().region(Region::new(region.clone())).build();
+        let config = self.caller_config().await;
         Ok(Caller {
             account: account(&config).await?,
-            region,
+            region: config.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned(),
             endpoint: config.endpoint_url().map(str::to_owned),
         })
+    }
+
+    /// What Landfall reaches AWS by before it takes on a role.
+    pub(super) async fn caller_config(&self) -> SdkConfig {
+        let base = self.base().await;
+        let region = base.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
+        base.to_builder().region(Region::new(region)).build()
     }
 
     fn is_good(&self, session: &Session) -> bool {

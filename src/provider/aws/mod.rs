@@ -15,6 +15,7 @@ mod planner;
 mod poll;
 mod query;
 pub mod stack;
+mod stand_in;
 mod template;
 
 use std::num::NonZeroU32;
@@ -28,6 +29,7 @@ use access::Access;
 pub use access::Caller;
 pub use apply::AwsProvider;
 pub use planner::AwsPlanner;
+pub use stand_in::StandIn;
 
 /// Calls of CloudFormation a second that an account is given by all of us together. AWS publishes no number; it begins
 /// to throttle at about ten.
