@@ -3,14 +3,15 @@
 //!
 //! A module is two files below `catalog/modules/<name>/<version>/<cloud>/`, both rendered with the same context:
 //! `template.yaml`, and `parameters.yaml`, which gives each of the template's parameters its value or says how it is
-//! looked up. A published version never changes: what was signed with it can be made again.
+//! looked up. A published version never changes: what was signed with it can be made again. The template that comes
+//! back holds in `Metadata.Landfall` what was asked for (`spec`) and the policy for its deletion (`DeletionPolicy`).
 //!
 //! # What a deletion deletes
 //! A template takes the request's `deletionPolicy` and holds to it everywhere: `Retain` becomes
 //! `DeletionPolicy: RetainExceptOnCreate` with deletion protection (plain `Retain` would leave what a failed creation
 //! began, under the name that the next attempt needs), `Snapshot` a final snapshot where the cloud can take one, and
-//! `Delete` nothing that stands in the way. The policy also stands in the template's `Metadata.Landfall`, for
-//! termination protection of the stack, and in the metadata of each resource that it protects, since CloudFormation
+//! `Delete` nothing that stands in the way. The stack's termination protection follows the policy in
+//! `Metadata.Landfall`. The policy also stands in the metadata of each resource that it protects, since CloudFormation
 //! does not take a change of a `DeletionPolicy` alone.
 //!
 //! So what a sign-off may delete is really deleted, once the stack has been updated to the policy. Where both come in

@@ -48,11 +48,19 @@ impl std::error::Error for Refusal {}
 /// Renders both files. The template comes back as JSON, so that nothing is left of the text that it came from: each
 /// value of a request is a string of its own there, or was never in it.
 pub(super) fn render(source: &Source, context: &Value) -> Result<Module, CatalogError> {
-    let template = value(source, "template.yaml", source.template, context)?;
+    let mut template = value(source, "template.yaml", source.template, context)?;
     let given = value(source, "parameters.yaml", source.parameters, context)?;
     let parameters = parameters(source, &given)?;
     check_names(source, &template, &parameters)?;
     check_values(source, &template, &parameters)?;
+    // What was asked for stays with what was made of it, for a plan to say what changes of it.
+    match template
+        .pointer_mut("/Metadata/Landfall")
+        .and_then(Value::as_object_mut)
+    {
+        Some(landfall) => landfall.insert("spec".to_owned(), context["spec"].clone()),
+        None => return Err(broken(source, "template.yaml has no Metadata.Landfall".into())),
+    };
     let text = template.to_string();
     if text.len() > LARGEST_TEMPLATE || parameters.len() > MOST_PARAMETERS {
         return Err(CatalogError::User(format!(

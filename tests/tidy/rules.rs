@@ -44,6 +44,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("k8s_openapi", &["provider::aws"]),
     ("kube", &["provider::aws"]),
+    ("minijinja", &["catalog"]),
     ("regorus", &["policy"]),
     ("rustix", &["policy"]),
     ("sqlx", &["store", "provider::simulator"]), // the make-believe cloud keeps a ledger of its own
