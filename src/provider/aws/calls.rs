@@ -21,6 +21,13 @@ use crate::domain::step::Failure;
 /// Pages of events that are read at most when the first failure is looked for.
 const MOST_EVENT_PAGES: usize = 20;
 
+/// The name in a stack's ARN; what is a name already stays one. Change sets are looked for by the stack's name, which
+/// every peer of ours knows them by.
+fn name_of(stack: &str) -> &str {
+    let path = stack.split_once(":stack/").map(|(_, path)| path);
+    path.and_then(|path| path.split('/').next()).unwrap_or(stack)
+}
+
 /// CloudFormation in one place, as one role.
 pub(super) struct Calls<'a> {
     access: &'a Access,
@@ -193,7 +200,7 @@ impl<'a> Calls<'a> {
         let client = self.session.cloudformation().await;
         let asked = client
             .describe_change_set()
-            .stack_name(stack)
+            .stack_name(name_of(stack))
             .change_set_name(name);
         let found = self
             .found(asked.send().await, &format!("looking at change set {name}"))
@@ -212,21 +219,21 @@ impl<'a> Calls<'a> {
     /// What a change set that is ready would do, all pages of it.
     pub(super) async fn parts(&self, stack: &str, name: &str) -> Result<Vec<Part>, Failure> {
         let activity = format!("reading change set {name}");
-        let (mut parts, mut next) = (Vec::new(), None);
+        let (mut all, mut next) = (Vec::new(), None);
         loop {
             let client = self.session.cloudformation().await;
             let asked = client
                 .describe_change_set()
-                .stack_name(stack)
+                .stack_name(name_of(stack))
                 .change_set_name(name);
             let page = match asked.set_next_token(next).send().await {
                 Ok(page) => page,
                 Err(error) => return Err(self.failed(Fault::of(&error), &activity).await),
             };
-            parts.extend(changes::parts(page.changes())?);
+            all.extend_from_slice(page.changes());
             next = page.next_token().map(str::to_owned);
             if next.is_none() {
-                return Ok(parts);
+                return changes::parts(&all);
             }
         }
     }
@@ -289,7 +296,7 @@ impl<'a> Calls<'a> {
         let client = self.session.cloudformation().await;
         let done = client
             .execute_change_set()
-            .stack_name(stack)
+            .stack_name(name_of(stack))
             .change_set_name(name)
             .client_request_token(token)
             .set_retain_except_on_create(creates.then_some(true))
@@ -313,7 +320,7 @@ impl<'a> Calls<'a> {
         let client = self.session.cloudformation().await;
         let removed = client
             .delete_change_set()
-            .stack_name(stack)
+            .stack_name(name_of(stack))
             .change_set_name(name)
             .send()
             .await;
@@ -485,7 +492,7 @@ impl<'a> Calls<'a> {
             let client = self.session.cloudformation().await;
             let found = client
                 .list_change_sets()
-                .stack_name(stack)
+                .stack_name(name_of(stack))
                 .set_next_token(next)
                 .send()
                 .await;
@@ -564,6 +571,14 @@ mod tests {
         assert_eq!(first_failure(&newest_first[..3]), None);
         let broken_off = [event("Key", "CREATE_FAILED", "Resource creation cancelled")];
         assert_eq!(first_failure(&broken_off), broken_off.first());
+    }
+
+    #[test]
+    fn a_stack_has_the_name_that_its_arn_says() {
+        let arn = "arn:aws:cloudformation:eu-central-1:123456789012:stack/landfall-shop/0a1b";
+        for stack in [arn, "landfall-shop"] {
+            assert_eq!(name_of(stack), "landfall-shop");
+        }
     }
 
     #[test]

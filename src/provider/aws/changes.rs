@@ -1,8 +1,10 @@
 //! What a change set would do, in the words of a plan.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_cloudformation::types::{
-    Change, ChangeAction, PolicyAction, Replacement, RequiresRecreation, ResourceAttribute, ResourceChange,
-    ResourceChangeDetail,
+    Change, ChangeAction, ChangeSource, PolicyAction, Replacement, RequiresRecreation, ResourceAttribute,
+    ResourceChange, ResourceChangeDetail,
 };
 
 use crate::domain::module::Part;
@@ -99,15 +101,49 @@ pub fn is_losing(kind: &str) -> bool {
 /// # Errors
 /// Internal, for what is not known: nothing unknown is ever executed.
 pub fn parts(changes: &[Change]) -> Result<Vec<Part>, Failure> {
+    let changes: Option<Vec<&ResourceChange>> = changes.iter().map(Change::resource_change).collect();
+    let changes = changes.ok_or_else(|| unknown("a change of something that is no resource"))?;
+    let staying: BTreeSet<&str> = changes
+        .iter()
+        .filter(|change| stays(change))
+        .filter_map(|change| change.logical_resource_id())
+        .collect();
     let mut parts = Vec::new();
     for change in changes {
-        let change = change
-            .resource_change()
-            .ok_or_else(|| unknown("a change of something that is no resource"))?;
-        parts.extend(part(change)?);
+        parts.extend(part(change, &staying)?);
     }
     parts.sort();
     Ok(parts)
+}
+
+/// Whether it is the same resource afterwards, whatever the others are.
+fn stays(change: &ResourceChange) -> bool {
+    let kind = change.resource_type().unwrap_or_default();
+    change.action() == Some(&ChangeAction::Modify)
+        && change.replacement() != Some(&Replacement::True)
+        && change.details().iter().all(|detail| is_in_place(kind, detail))
+}
+
+fn is_in_place(kind: &str, detail: &ResourceChangeDetail) -> bool {
+    let target = detail.target();
+    let name = target.and_then(|target| target.name()).unwrap_or_default();
+    match target.map(|target| target.requires_recreation()) {
+        Some(None | Some(RequiresRecreation::Never)) => true,
+        Some(Some(RequiresRecreation::Conditionally)) => IN_PLACE
+            .iter()
+            .any(|(one, names)| *one == kind && names.contains(&name)),
+        _ => false,
+    }
+}
+
+/// Whether it only says that an ARN may be another afterwards, and that is the ARN of something that stays: then it is
+/// the same. CloudFormation does not look that closely, and says so of everything that a changed resource is read by.
+fn is_same_arn(detail: &ResourceChangeDetail, staying: &BTreeSet<&str>) -> bool {
+    let arn_of = detail
+        .causing_entity()
+        .and_then(|entity| entity.strip_suffix(".Arn"));
+    detail.change_source() == Some(&ChangeSource::ResourceAttribute)
+        && arn_of.is_some_and(|name| staying.contains(name))
 }
 
 fn unknown(what: &str) -> Failure {
@@ -115,7 +151,7 @@ fn unknown(what: &str) -> Failure {
     Failure::new(FailureClass::Internal, reason)
 }
 
-fn part(change: &ResourceChange) -> Result<Option<Part>, Failure> {
+fn part(change: &ResourceChange, staying: &BTreeSet<&str>) -> Result<Option<Part>, Failure> {
     let is_about_tags =
         |detail: &&ResourceChangeDetail| attribute(detail).is_some_and(|it| *it == ResourceAttribute::Tags);
     let kind = change.resource_type().unwrap_or_default();
@@ -124,18 +160,12 @@ fn part(change: &ResourceChange) -> Result<Option<Part>, Failure> {
         let Some(target) = detail.target() else {
             return Err(unknown("a change without a target"));
         };
+        if is_same_arn(detail, staying) {
+            continue;
+        }
         let attribute = target.attribute().map_or("Properties", ResourceAttribute::as_str);
         properties.push(target.name().unwrap_or(attribute).to_owned());
-        let in_place = |name| {
-            IN_PLACE
-                .iter()
-                .any(|(one, names)| *one == kind && names.contains(&name))
-        };
-        replaces |= match target.requires_recreation() {
-            None | Some(RequiresRecreation::Never) => false,
-            Some(RequiresRecreation::Conditionally) => !target.name().is_some_and(in_place),
-            Some(_) => true,
-        };
+        replaces |= !is_in_place(kind, detail);
     }
     // What may replace counts where something would be lost; elsewhere, what is sure to.
     let replaces = (replaces && is_losing(kind)) || change.replacement() == Some(&Replacement::True);
@@ -342,6 +372,61 @@ mod tests {
             let part = parts(&[change]).unwrap().remove(0);
             assert_eq!(part.action, expected, "{kind} {property} {recreation:?}");
             assert_eq!(part.properties, [property]);
+        }
+    }
+
+    /// A key whose policy or metadata changes in place keeps its ARN, and what is encrypted with it is not replaced.
+    #[test]
+    fn the_arn_of_what_stays_is_the_same() {
+        let changed = |name: &str, kind: &str, detail: ResourceChangeDetail| {
+            let change = ResourceChange::builder()
+                .action(ChangeAction::Modify)
+                .logical_resource_id(name)
+                .resource_type(kind)
+                .details(detail);
+            Change::builder().resource_change(change.build()).build()
+        };
+        let target = |name: &str, recreation: RequiresRecreation| {
+            ResourceTargetDefinition::builder()
+                .attribute(ResourceAttribute::Properties)
+                .name(name)
+                .requires_recreation(recreation)
+                .build()
+        };
+        let key = |property: &str| {
+            let target = target(property, RequiresRecreation::Conditionally);
+            changed(
+                "Key",
+                "AWS::KMS::Key",
+                ResourceChangeDetail::builder().target(target).build(),
+            )
+        };
+        let encrypted = |entity: &str| {
+            let detail = ResourceChangeDetail::builder()
+                .target(target("EncryptionConfig", RequiresRecreation::Always))
+                .change_source(ChangeSource::ResourceAttribute)
+                .causing_entity(entity);
+            changed("Cluster", "AWS::EKS::Cluster", detail.build())
+        };
+        let done = |changes: &[Change]| -> Vec<(String, Action)> {
+            parts(changes)
+                .unwrap()
+                .into_iter()
+                .map(|part| (part.name, part.action))
+                .collect()
+        };
+        let update = ("Key".to_owned(), Action::Update);
+        assert_eq!(done(&[encrypted("Key.Arn"), key("KeyPolicy")]), [update.clone()]);
+        for (changes, why) in [
+            (
+                [encrypted("Key.Arn"), key("MultiRegion")],
+                "the key may be another",
+            ),
+            ([encrypted("Key.KeyId"), key("KeyPolicy")], "not an ARN"),
+            ([encrypted("Other.Arn"), key("KeyPolicy")], "of something else"),
+        ] {
+            let cluster = ("Cluster".to_owned(), Action::Replace);
+            assert_eq!(done(&changes)[0], cluster, "{why}");
         }
     }
 
