@@ -76,8 +76,37 @@ impl Plans {
         pending: &BTreeMap<String, String>,
         signed: Option<&Plan>,
     ) -> Result<Planned, AppError> {
-        let mut all = Plan::default();
         let mut tokens = BTreeMap::new();
+        let planned = self
+            .plan_each(repository, rules, goals, pending, signed, &mut tokens)
+            .await;
+        if let Err(AppError::Provider { failure, .. }) = &planned {
+            // An answer is not asked for again: nobody would come back for what is pending. What else went wrong is tried
+            // again by the tokens that are on record.
+            let mut left = if failure.class.is_answer() {
+                pending.clone()
+            } else {
+                BTreeMap::new()
+            };
+            left.extend(tokens);
+            left.retain(|key, token| failure.class.is_answer() || pending.get(key) != Some(token));
+            let requests: Vec<&Request> = goals.iter().map(|goal| &goal.request).collect();
+            // The failure is what matters; what could not be removed is found by a later plan.
+            let _ = self.discard_all(repository, rules, &requests, &left).await;
+        }
+        planned
+    }
+
+    async fn plan_each(
+        &self,
+        repository: &RepositoryId,
+        rules: &Rules,
+        goals: &[Goal],
+        pending: &BTreeMap<String, String>,
+        signed: Option<&Plan>,
+        tokens: &mut BTreeMap<String, String>,
+    ) -> Result<Planned, AppError> {
+        let mut all = Plan::default();
         let mut soonest: Option<Timestamp> = None;
         for goal in goals {
             let request = &goal.request;
@@ -119,7 +148,10 @@ impl Plans {
         }
         Ok(match soonest {
             None => Planned::Ready(all),
-            Some(poll_at) => Planned::Pending { tokens, poll_at },
+            Some(poll_at) => Planned::Pending {
+                tokens: std::mem::take(tokens),
+                poll_at,
+            },
         })
     }
 
@@ -223,7 +255,19 @@ impl Plans {
         let (Some(rules), Planning::Pending { tokens, .. }) = (rules, &evaluation.planning) else {
             return Ok(());
         };
-        for request in evaluation.goals().iter().map(|goal| &goal.request) {
+        let goals = evaluation.goals();
+        let requests: Vec<&Request> = goals.iter().map(|goal| &goal.request).collect();
+        self.discard_all(repository, rules, &requests, tokens).await
+    }
+
+    async fn discard_all(
+        &self,
+        repository: &RepositoryId,
+        rules: &Rules,
+        requests: &[&Request],
+        tokens: &BTreeMap<String, String>,
+    ) -> Result<(), AppError> {
+        for request in requests {
             // An environment that is gone from the rules cannot be asked any more.
             let (Some(token), Ok(scope)) = (
                 tokens.get(&request.key.to_string()),
