@@ -358,7 +358,9 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
         username: "grace".into(),
         why: Discount::BeforeComment,
     };
-    let trouble = Some("the cloud cannot be reached: connection refused".into());
+    let trouble = "the network of environment `dev` cannot take it:\nsubnet `subnet-1` has no route to 0.0.0.0/0;\n\
+                   subnet `subnet-2` has 3 free addresses, and 16 are needed";
+    let trouble = Some(trouble.into());
     let held = vec![HeldBecause::NotSignedOff {
         missing: vec![
             "0 of 1 sign-offs".into(),

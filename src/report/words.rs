@@ -13,6 +13,8 @@ use super::tables::progress;
 
 /// The longest reason that is told whole, in characters.
 const REASON: usize = 500;
+/// Lines of one reason that are told.
+const TOLD: usize = 30;
 /// Names and paths in one sentence; more are counted.
 const LISTED: usize = 6;
 
@@ -92,7 +94,7 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
             sentence: Markup::new().ours(
                 "The plan is not there yet: Landfall tries again by itself, and a comment `/landfall plan` makes it try now.",
             ),
-            points: vec![Markup::new().ours("What is in the way: ").sentence(trouble, REASON)],
+            points: in_the_way(trouble),
         },
         Standing::Waiting(missing) => waiting(report, missing),
         Standing::Ready { approvers } if report.is_push() => Next::only(
@@ -176,6 +178,15 @@ fn given_up(report: &Report) -> Next {
             .map(|reason| Markup::new().ours("What happened: ").prose(reason, REASON))
             .collect(),
     }
+}
+
+/// What is in the way of a plan: a point for each line, since several things may be.
+fn in_the_way(trouble: &str) -> Vec<Markup> {
+    let mut lines = trouble.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    let first = Markup::new().ours("What is in the way: ").sentence(first, REASON);
+    let more = lines.map(|line| Markup::new().sentence(line, REASON));
+    std::iter::once(first).chain(more.take(TOLD)).collect()
 }
 
 /// What brought something, in a few words.
