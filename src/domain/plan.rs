@@ -598,6 +598,45 @@ mod tests {
     }
 
     #[test]
+    fn a_part_that_goes_is_no_update_that_a_policy_may_wave_through() {
+        let with = |action, part| {
+            let mut change = planned("cluster/x", ResourceKind::Cluster, action);
+            change.properties.push(PropertyChange {
+                path: "version".into(),
+                before: None,
+                after: Some(PlannedValue::Known("1.33".into())),
+            });
+            change.module = Some(PlannedModule {
+                name: "cluster".into(),
+                version: "1.0.0".into(),
+                digest: None,
+                resolved: BTreeMap::new(),
+                parts: vec![crate::domain::module::Part {
+                    name: "Nodes".into(),
+                    kind: "AWS::EKS::Nodegroup".into(),
+                    action: part,
+                    properties: vec![],
+                }],
+            });
+            change
+        };
+        for (part, may) in [
+            (Action::Create, true),
+            (Action::Update, true),
+            (Action::Replace, false),
+            (Action::Delete, false),
+        ] {
+            assert_eq!(with(Action::Update, part).may_be_waived(), may, "{part:?}");
+        }
+        let kept = with(Action::Delete, Action::Delete).obeying(DeletionPolicy::Retain, None);
+        assert_eq!(
+            (kept.action, kept.module),
+            (Action::Retain, None),
+            "nothing of it goes"
+        );
+    }
+
+    #[test]
     fn only_what_holds_nothing_can_be_replaced() {
         let kinds = [
             ResourceKind::VirtualMachine,
