@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helper functions of tests, too
 
 mod audit;
+mod aws;
 mod catalog;
 mod cluster;
 mod crash;

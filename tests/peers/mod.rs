@@ -42,7 +42,7 @@ fn options(directory: &Path, tier: Tier) -> Options {
 }
 
 /// The Python that has the clients.
-fn python() -> String {
+pub(crate) fn python() -> String {
     std::env::var("LANDFALL_TEST_PYTHON").expect(
         "LANDFALL_TEST_PYTHON is not set: run scripts/test, or set it to the python that has what tests/peers/requirements.txt names",
     )

@@ -1,5 +1,6 @@
 //! The world that the tests run in.
 
+pub(crate) mod aws;
 pub(crate) mod dice;
 pub(crate) mod follow;
 pub(crate) mod git;
