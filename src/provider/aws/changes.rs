@@ -203,6 +203,7 @@ mod tests {
 
     use super::*;
 
+    type Expected<'a> = Option<(Action, &'a [&'a str])>;
     type Detail<'a> = (ResourceAttribute, Option<&'a str>, RequiresRecreation);
 
     fn change(action: ChangeAction, policy: Option<PolicyAction>, details: &[Detail<'_>]) -> Change {
@@ -238,7 +239,7 @@ mod tests {
         let perhaps = [(Properties, Some("Engine"), Conditionally)];
         let tags = [(Tags, None, Never)];
         #[rustfmt::skip]
-        let cases: [(Change, Option<(Action, &[&str])>); 8] = [
+        let cases: [(Change, Expected<'_>); 8] = [
             (change(ChangeAction::Add, None, &[]), Some((Action::Create, &[]))),
             (change(ChangeAction::Remove, None, &[]), Some((Action::Delete, &[]))),
             (change(ChangeAction::Remove, Some(PolicyAction::Retain), &[]), Some((Action::Retain, &[]))),
@@ -416,7 +417,7 @@ mod tests {
                 .collect()
         };
         let update = ("Key".to_owned(), Action::Update);
-        assert_eq!(done(&[encrypted("Key.Arn"), key("KeyPolicy")]), [update.clone()]);
+        assert_eq!(done(&[encrypted("Key.Arn"), key("KeyPolicy")]), [update]);
         for (changes, why) in [
             (
                 [encrypted("Key.Arn"), key("MultiRegion")],
