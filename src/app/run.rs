@@ -250,9 +250,14 @@ async fn act(provider: &dyn Provider, order: &Order) -> Progress {
 /// What a provider's answer means for a step.
 pub(super) fn event_of(progress: Progress, attempt: u32, now: Timestamp) -> StepEvent {
     match progress {
-        Progress::Waiting { token, poll_at, .. } => StepEvent::Wait {
+        Progress::Waiting {
+            token,
+            poll_at,
+            message,
+        } => StepEvent::Wait {
             token: token.0,
             poll_at,
+            message,
         },
         Progress::Succeeded { external_id, outputs } => StepEvent::Succeed { external_id, outputs },
         Progress::Failed(failure) => match back_off(attempt, &failure, now) {

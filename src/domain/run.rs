@@ -439,6 +439,7 @@ mod tests {
             attempt: 1,
             token: "t".into(),
             poll_at: NOW,
+            message: String::new(),
         };
         steps[0].state = waiting;
         let next = advance(&steps, NOW, Some("a newer change landed"));

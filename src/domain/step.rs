@@ -92,6 +92,9 @@ pub enum StepState {
         token: String,
         /// When to ask again.
         poll_at: Timestamp,
+        /// What it is at, in the provider's words; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
     },
     /// Failed in a way that may pass: to be started again.
     BackingOff {
@@ -130,6 +133,9 @@ pub enum StepEvent {
         token: String,
         /// When to ask again.
         poll_at: Timestamp,
+        /// What it is at, in the provider's words; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        message: String,
     },
     /// The provider is done.
     Succeed {
@@ -180,13 +186,19 @@ impl StepState {
             },
             // Taken over after a crash: the same attempt, since it may have been done.
             (Self::Started { attempt }, E::Start) => Self::Started { attempt: *attempt },
-            (Self::Started { attempt } | Self::Waiting { attempt, .. }, E::Wait { token, poll_at }) => {
-                Self::Waiting {
-                    attempt: *attempt,
+            (
+                Self::Started { attempt } | Self::Waiting { attempt, .. },
+                E::Wait {
                     token,
                     poll_at,
-                }
-            }
+                    message,
+                },
+            ) => Self::Waiting {
+                attempt: *attempt,
+                token,
+                poll_at,
+                message: redacted(&message),
+            },
             (Self::Started { .. } | Self::Waiting { .. }, E::Succeed { external_id, outputs }) => {
                 Self::Succeeded { external_id, outputs }
             }
@@ -264,6 +276,7 @@ mod tests {
                 attempt: 2,
                 token: "t".into(),
                 poll_at: Timestamp::UNIX_EPOCH,
+                message: String::new(),
             },
             StepState::BackingOff {
                 attempt: 2,
@@ -288,6 +301,7 @@ mod tests {
             StepEvent::Wait {
                 token: "t".into(),
                 poll_at: Timestamp::UNIX_EPOCH,
+                message: String::new(),
             },
             StepEvent::Succeed {
                 external_id: "x".into(),
@@ -330,6 +344,26 @@ mod tests {
                 assert_eq!(got, expected, "{name} by {event_name}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_provider_is_at_is_kept_without_secrets() {
+        let wait = StepEvent::Wait {
+            token: "t".into(),
+            poll_at: Timestamp::UNIX_EPOCH,
+            message: "creating Database with token=glpat-abcdefghij0123456789".into(),
+        };
+        let Ok(StepState::Waiting { message, .. }) = (StepState::Started { attempt: 1 }).next(wait) else {
+            panic!("it waits");
+        };
+        assert!(message.starts_with("creating Database"), "{message}");
+        assert!(!message.contains("abcdefghij"), "{message}");
+    }
+
+    #[test]
+    fn a_state_that_was_stored_without_words_can_be_read() {
+        let stored = r#"{"waiting":{"attempt":1,"token":"t","poll_at":"1970-01-01T00:00:00Z"}}"#;
+        assert!(serde_json::from_str::<StepState>(stored).is_ok());
     }
 
     #[test]

@@ -339,8 +339,13 @@ fn state(step: &ReportedStep, longest: usize) -> Markup {
     match &step.state {
         StepState::Pending => markup.ours("waits for its turn"),
         StepState::Started { attempt } => attempt_suffix(markup.ours("🚧 at work"), *attempt),
-        StepState::Waiting { attempt, .. } => {
-            attempt_suffix(markup.ours("🚧 the cloud is at work"), *attempt)
+        StepState::Waiting { attempt, message, .. } => {
+            let markup = attempt_suffix(markup.ours("🚧 the cloud is at work"), *attempt);
+            if message.is_empty() {
+                markup
+            } else {
+                markup.ours(": ").prose(message, longest)
+            }
         }
         StepState::BackingOff { attempt, failure, .. } => markup
             .ours("🔁 is tried again by itself, after ")
