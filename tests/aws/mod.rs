@@ -1,8 +1,9 @@
 //! Orders to AWS, carried out in an AWS that others wrote (ministack); what came of them is seen with boto3.
 
-#![allow(dead_code, unused_imports)] // what only the tests of orders use
-
+mod life;
+mod others;
 mod planning;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

@@ -122,7 +122,6 @@ impl Peer {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
-    #[allow(dead_code)] // what only the tests of orders use
     /// What trouble a microburst made: the operations that it was made for.
     pub(crate) async fn fired(&self) -> Vec<String> {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -8,7 +8,7 @@ use aws_sdk_cloudformation::types::ChangeSetType;
 
 use super::access::{Access, Place, Role};
 use super::calls::{Calls, Draft};
-use super::job::{DELETION_PROTECTION, Job, Phase, again, call_token, explained};
+use super::job::{Job, Phase, again, call_token, explained};
 use super::poll;
 use super::stack::{
     Meaning, NETWORK_OUTPUT, PRIVATE_SUBNETS_OUTPUT, Standing, network_stack_name, stack_name, tags,
@@ -157,7 +157,7 @@ impl AwsProvider {
                 let left = "what was left of an earlier attempt was removed; it is made anew";
                 let job = work.job.at(Phase::Removing { failure: again(left) });
                 calls
-                    .delete(&job.stack, &call_token(&job.step, &job.stack))
+                    .delete(&job.stack, &call_token(&job.step, &job.stack, now))
                     .await?;
                 job.waiting(now, "what is left of an earlier attempt is being removed")
             }
@@ -230,7 +230,7 @@ impl AwsProvider {
                         module,
                         &order.key,
                     ),
-                    token: &call_token(&order.key, &format!("{id} {}", module.digest())),
+                    token: &call_token(&order.key, id, self.clock.now()),
                     keep_failed: job.keep_failed,
                 };
                 calls.make(draft).await?
@@ -303,20 +303,8 @@ impl AwsProvider {
         if standing.protected {
             calls.protect(&standing.id, false).await?;
         }
-        let is_locked = standing.parameters.get(DELETION_PROTECTION).map(String::as_str) == Some("true");
-        if stands && is_locked && standing.meaning()? != Meaning::Undeletable {
-            let token = call_token(&job.step, "open");
-            if calls
-                .set_parameter(&standing, DELETION_PROTECTION, "false", &token)
-                .await?
-            {
-                return job
-                    .at(Phase::Opening)
-                    .waiting(now, "its protection against deletion is being switched off");
-            }
-        }
         calls
-            .delete(&job.stack, &call_token(&job.step, &job.stack))
+            .delete(&job.stack, &call_token(&job.step, &job.stack, now))
             .await?;
         job.waiting(now, "CloudFormation has begun to delete it")
     }
@@ -336,7 +324,9 @@ impl AwsProvider {
                 let ours = standing.filter(|standing| standing.is_by(&job.step.to_string()));
                 match ours.map(|standing| standing.status).as_deref() {
                     Some("CREATE_IN_PROGRESS") if job.breakable => {
-                        calls.delete(&job.stack, &call_token(&job.step, "stop")).await
+                        calls
+                            .delete(&job.stack, &call_token(&job.step, "stop", self.clock.now()))
+                            .await
                     }
                     Some("UPDATE_IN_PROGRESS") => match calls.cancel_update(&job.stack).await {
                         // It came to its end meanwhile.
@@ -346,7 +336,7 @@ impl AwsProvider {
                     _ => Ok(()),
                 }
             }
-            Phase::Removing { .. } | Phase::Recovering { .. } | Phase::Opening | Phase::Deleting => Ok(()),
+            Phase::Removing { .. } | Phase::Recovering { .. } | Phase::Deleting => Ok(()),
         }
     }
 }

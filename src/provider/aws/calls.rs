@@ -205,7 +205,7 @@ impl<'a> Calls<'a> {
         let found = self
             .found(asked.send().await, &format!("looking at change set {name}"))
             .await?;
-        Ok(found.map(|found| ChangeSet {
+        let found = found.map(|found| ChangeSet {
             status: found.status().cloned().unwrap_or(ChangeSetStatus::CreatePending),
             execution: found
                 .execution_status()
@@ -213,7 +213,9 @@ impl<'a> Calls<'a> {
                 .unwrap_or(ExecutionStatus::Unavailable),
             reason: found.status_reason().unwrap_or_default().to_owned(),
             stack: found.stack_id().unwrap_or(stack).to_owned(),
-        }))
+        });
+        // Another stack may bear the name by now.
+        Ok(found.filter(|found| name_of(stack) == stack || found.stack == stack))
     }
 
     /// What a change set that is ready would do, all pages of it.
@@ -356,43 +358,6 @@ impl<'a> Calls<'a> {
             &format!("setting the termination protection of stack {stack}"),
         )
         .await
-    }
-
-    /// Changes one parameter of a stack and nothing else. Answers whether there was anything to do.
-    pub(super) async fn set_parameter(
-        &self,
-        standing: &Standing,
-        name: &str,
-        value: &str,
-        token: &str,
-    ) -> Result<bool, Failure> {
-        let parameters = standing.parameters.keys().map(|known| {
-            let parameter = Parameter::builder().parameter_key(known);
-            if known == name {
-                parameter.parameter_value(value).build()
-            } else {
-                parameter.use_previous_value(true).build()
-            }
-        });
-        let client = self.session.cloudformation().await;
-        let done = client
-            .update_stack()
-            .stack_name(&standing.id)
-            .use_previous_template(true)
-            .set_parameters(Some(parameters.collect()))
-            .capabilities(Capability::CapabilityNamedIam)
-            .client_request_token(token)
-            .send()
-            .await;
-        match done {
-            Ok(_) => Ok(true),
-            Err(error) => match Fault::of(&error) {
-                fault if fault.is_nothing_to_do() => Ok(false),
-                fault => Err(self
-                    .failed(fault, &format!("setting {name} of stack {}", standing.name))
-                    .await),
-            },
-        }
     }
 
     /// Goes on with a roll-back that failed.

@@ -118,6 +118,10 @@ impl Fault {
             SdkError::ServiceError(answer) => {
                 let (code, message) = (answer.err().code(), answer.err().message());
                 let status = answer.raw().status().as_u16();
+                // An error without a code is one whose text was cut off on the way.
+                if status < 300 || (code.is_none() && status != 429) {
+                    return Self::unanswered("AWS's answer could not be read");
+                }
                 Self::answered(code.unwrap_or_default(), message.unwrap_or_default(), status)
             }
             SdkError::TimeoutError(_) => Self::unanswered("AWS did not answer in time"),

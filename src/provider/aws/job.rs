@@ -21,9 +21,6 @@ const LOOKS: [(i64, u64); 4] = [(10, 1), (60, 3), (5 * 60, 10), (20 * 60, 30)];
 /// How long one that is older is left alone.
 const LAST_LOOK: Duration = Duration::from_secs(60);
 
-/// The parameter of a template by which a resource protects itself against deletion, besides its stack.
-pub(super) const DELETION_PROTECTION: &str = "DeletionProtection";
-
 /// What is being done to one stack. Its token is this in JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,15 +61,17 @@ pub(super) enum Phase {
     Removing { failure: Failure },
     /// A roll-back that failed goes on; then the job ends so.
     Recovering { failure: Failure },
-    /// The resource's own protection is being switched off, to be deleted then.
-    Opening,
     /// The stack is being deleted.
     Deleting,
 }
 
-/// A token of CloudFormation's: the same call under it is done once.
-pub(super) fn call_token(step: &StepKey, what: &str) -> String {
-    format!("landfall-{}", Digest::of(format!("{step} {what}").as_bytes()))
+/// A token of CloudFormation's for one call: what the SDK sends again is done once. It names the time, too: a call that is
+/// made later is another attempt, after somebody looked, and is not to be taken for one that failed.
+pub(super) fn call_token(step: &StepKey, what: &str, now: Timestamp) -> String {
+    format!(
+        "landfall-{}",
+        Digest::of(format!("{step} {what} {now}").as_bytes())
+    )
 }
 
 /// Ends an attempt that only cleared the way: the order is begun again.
@@ -128,7 +127,6 @@ impl Job {
             Phase::Working { .. } => self.work(calls, standing, now, tells).await,
             Phase::Removing { failure } => self.remove(calls, standing, now, failure).await,
             Phase::Recovering { failure } => self.recover(calls, standing, now, failure).await,
-            Phase::Opening => self.open(calls, standing, now, tells).await,
             Phase::Deleting => self.delete(calls, standing, now, tells).await,
         }
     }
@@ -141,7 +139,8 @@ impl Job {
         (name, signed, creates): (&str, &[Part], bool),
     ) -> Result<Progress, Failure> {
         let is_executed = |standing: &Standing| {
-            standing.is_by(&self.step.to_string()) && standing.meaning() != Ok(Meaning::Empty)
+            standing.is_by(&self.step.to_string())
+                && !matches!(standing.meaning(), Ok(Meaning::Empty | Meaning::Gone))
         };
         let Some(set) = calls.change_set(&self.stack, name).await? else {
             // AWS forgets change sets that were executed.
@@ -183,7 +182,7 @@ impl Job {
                     );
                     return Ok(Progress::Failed(Failure::new(FailureClass::Refused, reason)));
                 }
-                let token = call_token(&self.step, &set.stack);
+                let token = call_token(&self.step, &set.stack, now);
                 calls.execute(&self.stack, name, &token, creates).await?;
                 let job = self.at(Phase::Working { creates });
                 job.waiting(now, "CloudFormation has begun")
@@ -202,7 +201,9 @@ impl Job {
         if creates {
             let standing = calls.stack(&self.stack).await?;
             if standing.is_some_and(|standing| standing.meaning() == Ok(Meaning::Empty)) {
-                calls.delete(&self.stack, &call_token(&self.step, "drop")).await?;
+                calls
+                    .delete(&self.stack, &call_token(&self.step, &self.stack, self.begun))
+                    .await?;
             }
         }
         Ok(())
@@ -236,7 +237,7 @@ impl Job {
                 }
                 let job = self.at(Phase::Removing { failure });
                 calls
-                    .delete(&job.stack, &call_token(&job.step, &job.stack))
+                    .delete(&job.stack, &call_token(&job.step, &job.stack, now))
                     .await?;
                 job.waiting(now, "it failed; what was made is being removed")
             }
@@ -260,7 +261,7 @@ impl Job {
             return Ok(Progress::Failed(by_hand(standing, &failure)));
         }
         calls
-            .continue_rollback(&self.stack, &call_token(&self.step, "continue"))
+            .continue_rollback(&self.stack, &call_token(&self.step, "continue", now))
             .await?;
         let job = self.at(Phase::Recovering { failure });
         job.waiting(now, "a change that failed is being taken back")
@@ -277,7 +278,7 @@ impl Job {
             (Meaning::Busy | Meaning::Going, _) => self.waiting(now, "what was made is being removed"),
             (Meaning::Remains, Some(_)) => {
                 calls
-                    .delete(&self.stack, &call_token(&self.step, &self.stack))
+                    .delete(&self.stack, &call_token(&self.step, &self.stack, now))
                     .await?;
                 self.waiting(now, "what was made is being removed")
             }
@@ -308,20 +309,6 @@ impl Job {
         }
     }
 
-    async fn open(
-        self,
-        calls: &Calls<'_>,
-        standing: Option<Standing>,
-        now: Timestamp,
-        tells: bool,
-    ) -> Result<Progress, Failure> {
-        match (meaning(standing.as_ref())?, standing) {
-            (Meaning::Busy, Some(standing)) => self.still(calls, &standing, now, tells).await,
-            (Meaning::RolledBack, Some(standing)) => Ok(Progress::Failed(explained(calls, &standing).await?)),
-            (_, standing) => self.at(Phase::Deleting).delete(calls, standing, now, tells).await,
-        }
-    }
-
     pub(super) async fn delete(
         self,
         calls: &Calls<'_>,
@@ -342,7 +329,7 @@ impl Job {
             }
             (_, Some(_)) => {
                 calls
-                    .delete(&self.stack, &call_token(&self.step, &self.stack))
+                    .delete(&self.stack, &call_token(&self.step, &self.stack, now))
                     .await?;
                 self.waiting(now, "CloudFormation has begun to delete it")
             }
@@ -498,9 +485,10 @@ mod tests {
     #[test]
     fn tokens_of_calls_fit_what_cloudformation_takes() {
         let job = job(Phase::Deleting);
-        let token = call_token(&job.step, "drop");
+        let token = call_token(&job.step, "drop", job.begun);
         assert!(token.len() <= 128 && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-        assert_ne!(token, call_token(&job.step, "delete"));
+        assert_ne!(token, call_token(&job.step, "delete", job.begun));
+        assert_ne!(token, call_token(&job.step, "drop", Timestamp::MAX));
     }
 
     #[test]
