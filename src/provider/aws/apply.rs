@@ -161,10 +161,11 @@ impl AwsProvider {
                     .await?;
                 job.waiting(now, "what is left of an earlier attempt is being removed")
             }
-            Meaning::Standing | Meaning::RolledBack | Meaning::Stuck if creates => Err(again(format!(
+            Meaning::Stuck if creates => Err(again(format!(
                 "{name} stands already as {}: plan again",
                 standing.id
             ))),
+            // It stands though nobody recorded it: a change set tells whether anything is left to do.
             Meaning::Standing | Meaning::RolledBack => self.make(calls, work, Some(standing)).await,
             Meaning::Stuck => {
                 let back = again("an earlier change that failed was taken back; this one is begun again");

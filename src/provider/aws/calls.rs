@@ -131,13 +131,18 @@ impl fmt::Display for Event {
 pub(super) fn first_failure(newest_first: &[Event]) -> Option<&Event> {
     let began = newest_first.iter().position(begins_operation);
     let of_operation = newest_first.get(..began.unwrap_or(newest_first.len()))?;
-    let failures = of_operation
+    let failed = of_operation
         .iter()
         .rev()
-        .filter(|event| !event.is_of_stack && event.status.ends_with("_FAILED"));
+        .filter(|event| event.status.ends_with("_FAILED"));
+    let failures = failed.clone().filter(|event| !event.is_of_stack);
     let is_broken_off = |event: &&Event| event.reason.ends_with("cancelled");
     let mut own = failures.clone().filter(|event| !is_broken_off(event));
-    own.next().or_else(|| failures.clone().next())
+    // What is wrong with the stack itself, such as an output, is told with no resource.
+    let of_stack = failed.filter(|event| event.is_of_stack && !event.reason.is_empty());
+    own.next()
+        .or_else(|| failures.clone().next())
+        .or_else(|| of_stack.into_iter().next())
 }
 
 fn begins_operation(event: &Event) -> bool {
@@ -536,6 +541,13 @@ mod tests {
         assert_eq!(first_failure(&newest_first[..3]), None);
         let broken_off = [event("Key", "CREATE_FAILED", "Resource creation cancelled")];
         assert_eq!(first_failure(&broken_off), broken_off.first());
+        let of_stack = [
+            event("stack", "ROLLBACK_COMPLETE", ""),
+            event("stack", "CREATE_FAILED", "An output cannot be made"),
+            event("Bucket", "CREATE_COMPLETE", ""),
+            event("stack", "CREATE_IN_PROGRESS", "User Initiated"),
+        ];
+        assert_eq!(first_failure(&of_stack), of_stack.get(1));
     }
 
     #[test]
