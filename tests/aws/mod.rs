@@ -3,6 +3,7 @@
 mod life;
 mod others;
 mod planning;
+mod story;
 mod trouble;
 
 use std::collections::BTreeMap;

@@ -34,10 +34,11 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-fn python(module: &str) -> Command {
+fn python(program: &[&str]) -> Command {
     let mut command = Command::new(peers::python());
     command
-        .args(["-B", "-m", module])
+        .arg("-B")
+        .args(program)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -79,9 +80,19 @@ impl Peer {
         Self::ministack_that(true).await
     }
 
+    /// One that takes every template of ours: what it does not know itself it keeps a record of.
+    pub(crate) async fn stand_in() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aws_stand_in.py");
+        Self::ministack_by(&[script], false).await
+    }
+
     async fn ministack_that(asks_who_calls: bool) -> Self {
+        Self::ministack_by(&["-m", "ministack"], asks_who_calls).await
+    }
+
+    async fn ministack_by(program: &[&str], asks_who_calls: bool) -> Self {
         let port = free_port();
-        let mut command = python("ministack");
+        let mut command = python(program);
         command
             .env("BIND_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string())
@@ -94,7 +105,7 @@ impl Peer {
     /// A way to an AWS that can be made troublesome.
     pub(crate) async fn microburst(upstream: &Self) -> Self {
         let port = free_port();
-        let mut command = python("microburst");
+        let mut command = python(&["-m", "microburst"]);
         command.args([
             "--host",
             "127.0.0.1",
