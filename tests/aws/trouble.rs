@@ -127,7 +127,7 @@ async fn a_change_that_fails_is_taken_back_and_says_why() {
             "UPDATE_ROLLBACK_COMPLETE"
         );
     }
-    assert_eq!(world.happened(&name, "Ready", "CREATE_FAILED").await, 2);
+    assert_eq!(world.happened(&name, "Ready", "UPDATE_FAILED").await, 2);
 }
 
 /// A registry for images, since ministack deletes buckets with all that is in them, which AWS refuses.
