@@ -92,10 +92,14 @@ async fn what_was_begun_before_a_crash_is_gone_on_with() {
     );
     assert_eq!(world.happened(&name, "Bucket", "CREATE_COMPLETE").await, 1);
 
-    // Another step finds it standing: what is to be done is to be planned anew.
+    // Another step finds it standing as it shall be; what would change it was not signed as a creation.
     let another = world.order(2, Action::Create, "storage/receipts", &plain("receipts"));
-    let reason = failed(world.done(&another).await, FailureClass::Conflict);
-    assert!(reason.contains("stands already"), "{reason}");
+    let (found, _) = succeeded(world.done(&another).await);
+    assert_eq!(id, found);
+    let versioned = bucket("receipts", "Enabled", "Delete");
+    let more = world.order(3, Action::Create, "storage/receipts", &versioned);
+    let reason = failed(world.done(&more).await, FailureClass::Refused);
+    assert!(reason.contains("more than was signed off"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
