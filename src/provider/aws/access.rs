@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 use super::AwsOptions;
 use super::failure::Fault;
 use super::pace::Pace;
-use crate::domain::ids::{EnvironmentName, RepositoryId, RequestKey};
+use crate::domain::ids::{EnvironmentName, RepositoryId};
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::Scope;
 
@@ -74,8 +74,6 @@ pub struct Place {
     pub region: String,
     /// The ARN of the role.
     pub role: String,
-    /// The request it is done for, which AWS's own logs name then.
-    pub request: RequestKey,
 }
 
 impl Place {
@@ -104,7 +102,6 @@ impl Place {
             account: account.clone(),
             region: region.clone(),
             role: role.clone(),
-            request: scope.request.clone(),
         })
     }
 
@@ -114,9 +111,10 @@ impl Place {
         format!("landfall:{}:{}", self.repository, self.environment)
     }
 
-    /// Names the request in AWS's logs.
+    /// Names the environment in AWS's logs; the request stands in the tags of what is made. One session serves all
+    /// requests there: one for each would be as many calls and clients as there are requests.
     fn session_name(&self) -> String {
-        let name = self.request.to_string().replace('/', ".");
+        let name = format!("landfall.{}.{}", self.repository, self.environment);
         name.chars().take(LONGEST_SESSION).collect()
     }
 }
@@ -368,16 +366,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_role_is_taken_on_for_one_environment_and_in_the_name_of_one_request() {
+    fn the_role_is_taken_on_for_one_environment_and_in_its_name() {
         let place = Place {
             repository: RepositoryId::new("platform").unwrap(),
             environment: "dev".parse().unwrap(),
             account: "123456789012".into(),
             region: "eu-central-1".into(),
             role: "arn:aws:iam::123456789012:role/apply".into(),
-            request: format!("Project/{}", "a".repeat(40)).parse().unwrap(),
         };
         assert_eq!(place.external_id(), "landfall:platform:dev");
-        assert_eq!(place.session_name(), format!("Project.{}", "a".repeat(40)));
+        assert_eq!(place.session_name(), "landfall.platform.dev");
     }
 }

@@ -448,7 +448,6 @@ mod tests {
                 account: "123456789012".into(),
                 region: "eu-central-1".into(),
                 role: "arn:aws:iam::123456789012:role/apply".into(),
-                request: "Project/shop".parse().unwrap(),
             },
             step: StepKey {
                 run: CountingIds::default().run(),
