@@ -1,5 +1,6 @@
 //! Orders to AWS, carried out in an AWS that others wrote (ministack); what came of them is seen with boto3.
 
+mod clusters;
 mod life;
 mod others;
 mod planning;
@@ -121,6 +122,7 @@ impl World {
             name: name.parse().unwrap(),
             kind: match name.split('/').next() {
                 Some("database") => ResourceKind::Database,
+                Some("cluster") => ResourceKind::Cluster,
                 Some("network") => ResourceKind::Network,
                 _ => ResourceKind::Storage,
             },

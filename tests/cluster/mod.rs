@@ -1,7 +1,7 @@
 //! Clusters of EKS after their stacks are complete: held against kubectl, botocore, and an API server made up here.
 
 mod kubeconfig;
-mod readiness;
+pub(crate) mod readiness;
 mod token;
 
 use aws_credential_types::Credentials;
@@ -15,7 +15,7 @@ use crate::support::tls;
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// What EKS says for the certificates of one of the files.
-fn authority(file: &str) -> String {
+pub(crate) fn authority(file: &str) -> String {
     STANDARD.encode(std::fs::read(tls::file(file)).unwrap())
 }
 

@@ -24,7 +24,7 @@ const NODES: &str = "/api/v1/nodes";
 const COREDNS: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
 
 #[derive(Clone)]
-enum Answer {
+pub(crate) enum Answer {
     Says(u16, String),
     /// Takes the call and never answers.
     Silence,
@@ -44,7 +44,7 @@ fn node(name: &str, ready: &str) -> Value {
     json!({"metadata": {"name": name}, "status": condition("Ready", ready)})
 }
 
-fn nodes(ready: &[&str], next: &str) -> Answer {
+pub(crate) fn nodes(ready: &[&str], next: &str) -> Answer {
     let items: Vec<Value> = ready
         .iter()
         .enumerate()
@@ -65,7 +65,7 @@ fn deployment(status: &Value) -> Answer {
 }
 
 /// What a cluster with three nodes answers once all is well.
-fn well(path: &str) -> Answer {
+pub(crate) fn well(path: &str) -> Answer {
     match path.split('?').next().unwrap() {
         READYZ => Answer::Says(200, "ok".into()),
         NODES => nodes(&["True", "True", "True"], ""),
@@ -75,13 +75,13 @@ fn well(path: &str) -> Answer {
 }
 
 /// An API server: what it was asked, as path and bearer token, and where it is.
-struct ApiServer {
+pub(crate) struct ApiServer {
     asked: Arc<Mutex<Vec<(String, String)>>>,
-    endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl ApiServer {
-    async fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let endpoint = format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -118,7 +118,7 @@ impl ApiServer {
         readiness(&access, wanted_nodes).await
     }
 
-    fn asked(&self) -> Vec<(String, String)> {
+    pub(crate) fn asked(&self) -> Vec<(String, String)> {
         self.asked.lock().unwrap().clone()
     }
 }

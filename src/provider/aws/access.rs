@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 use super::AwsOptions;
 use super::failure::Fault;
 use super::pace::Pace;
+use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentName, RepositoryId};
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::Scope;
@@ -233,6 +234,11 @@ impl Access {
             region: config.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned(),
             endpoint: config.endpoint_url().map(str::to_owned),
         })
+    }
+
+    /// The time as it is here.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.options.clock.as_ref()
     }
 
     /// What Landfall reaches AWS by before it takes on a role.

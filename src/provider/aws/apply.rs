@@ -10,6 +10,7 @@ use super::access::{Access, Place, Role};
 use super::calls::{Calls, Draft};
 use super::job::{Job, Phase, again, call_token, explained};
 use super::poll;
+use super::settling::Wanted;
 use super::stack::{
     Meaning, NETWORK_OUTPUT, PRIVATE_SUBNETS_OUTPUT, Standing, network_stack_name, stack_name, tags,
 };
@@ -111,6 +112,7 @@ impl AwsProvider {
             protected: order.protected || is_network,
             keep_failed: scope.environment.aws.as_ref().is_some_and(|aws| aws.keep_failed),
             breakable: !is_network && !module.template.contains("Retain"),
+            cluster: Wanted::of(resource)?,
             phase: Phase::Deleting,
         };
         let step = order.key.to_string();
@@ -140,7 +142,9 @@ impl AwsProvider {
         match standing.meaning()? {
             Meaning::Gone | Meaning::Empty if creates => self.make(calls, work, Some(standing)).await,
             // By an attempt whose answer was lost. A network is everybody's: whoever began it, it is waited for.
-            Meaning::Standing if is_ours || (is_network && creates) => work.job.finish(calls, standing).await,
+            Meaning::Standing if is_ours || (is_network && creates) => {
+                work.job.finish(calls, standing, now).await
+            }
             Meaning::Busy if is_ours || (is_network && creates) => {
                 let creates = standing.status.starts_with("CREATE");
                 let job = work.job.at(Phase::Working { creates });
@@ -280,6 +284,7 @@ impl AwsProvider {
             protected: false,
             keep_failed: false,
             breakable: false,
+            cluster: None,
             phase: Phase::Deleting,
         };
         let stands = match standing.meaning()? {
@@ -337,7 +342,9 @@ impl AwsProvider {
                     _ => Ok(()),
                 }
             }
-            Phase::Removing { .. } | Phase::Recovering { .. } | Phase::Deleting => Ok(()),
+            Phase::Settling { .. } | Phase::Removing { .. } | Phase::Recovering { .. } | Phase::Deleting => {
+                Ok(())
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::access::{Access, Place, Session};
 use super::changes;
+use super::cluster::{Cluster, ClusterAccess, PATIENCE, Readiness, readiness};
 use super::failure::Fault;
 use super::stack::Standing;
 use crate::domain::module::Part;
@@ -175,6 +176,17 @@ impl<'a> Calls<'a> {
                 fault => Err(self.failed(fault, activity).await),
             },
         }
+    }
+
+    /// One look at a cluster there, as the same role.
+    pub(super) async fn readiness(&self, cluster: &Cluster, wanted_nodes: u32) -> Result<Readiness, Failure> {
+        let access = ClusterAccess {
+            cluster,
+            credentials: self.session.credentials(),
+            clock: self.access.clock(),
+            patience: PATIENCE,
+        };
+        readiness(&access, wanted_nodes).await
     }
 
     /// The stack of that name or ARN. By its ARN it is found for some time after it was deleted, too.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::access::Place;
 use super::calls::{Calls, ChangeSet};
 use super::failure::{Fault, class_of_resource, says_nothing_to_do};
+use super::settling::Wanted;
 use super::stack::{Meaning, Standing};
 use crate::domain::ids::{Digest, StepKey};
 use crate::domain::module::Part;
@@ -42,6 +43,9 @@ pub(super) struct Job {
     /// Whether a creation may be stopped half-way: nothing that it makes stays behind then.
     #[serde(default)]
     pub(super) breakable: bool,
+    /// What is waited for once the stack is complete, where it is a cluster's.
+    #[serde(default)]
+    pub(super) cluster: Option<Wanted>,
     /// How far it is.
     pub(super) phase: Phase,
 }
@@ -57,6 +61,8 @@ pub(super) enum Phase {
     },
     /// The change set was executed.
     Working { creates: bool },
+    /// The stack is complete since then, and its cluster is waited for.
+    Settling { wanted: Wanted, since: Timestamp },
     /// What is left of a creation that failed is being removed; then the job ends so.
     Removing { failure: Failure },
     /// A roll-back that failed goes on; then the job ends so.
@@ -125,6 +131,7 @@ impl Job {
                     .await
             }
             Phase::Working { .. } => self.work(calls, standing, now, tells).await,
+            Phase::Settling { wanted, since } => self.settle(calls, standing, now, (wanted, since)).await,
             Phase::Removing { failure } => self.remove(calls, standing, now, failure).await,
             Phase::Recovering { failure } => self.recover(calls, standing, now, failure).await,
             Phase::Deleting => self.delete(calls, standing, now, tells).await,
@@ -160,7 +167,7 @@ impl Job {
             Review::Empty => {
                 calls.remove_change_set(&self.stack, name).await?;
                 match standing {
-                    Some(standing) => self.finish(calls, standing).await,
+                    Some(standing) => self.finish(calls, standing, now).await,
                     None => Ok(Progress::Failed(again("the stack was deleted meanwhile"))),
                 }
             }
@@ -222,7 +229,7 @@ impl Job {
             return Ok(Progress::Failed(Failure::new(FailureClass::Refused, reason)));
         };
         match meaning {
-            Meaning::Standing => self.finish(calls, standing).await,
+            Meaning::Standing => self.finish(calls, standing, now).await,
             Meaning::Busy | Meaning::Going | Meaning::Empty | Meaning::Gone => {
                 self.still(calls, &standing, now, tells).await
             }
@@ -356,11 +363,19 @@ impl Job {
         self.waiting(now, message)
     }
 
-    /// It stands as it was to be.
-    pub(super) async fn finish(self, calls: &Calls<'_>, standing: Standing) -> Result<Progress, Failure> {
+    /// It stands as it was to be: that is all, but for a cluster.
+    pub(super) async fn finish(
+        self,
+        calls: &Calls<'_>,
+        standing: Standing,
+        now: Timestamp,
+    ) -> Result<Progress, Failure> {
         // Switched off by a signed deletion only.
         if self.protected && !standing.protected {
             calls.protect(&standing.id, true).await?;
+        }
+        if let Some(wanted) = self.cluster.clone() {
+            return self.settle(calls, Some(standing), now, (wanted, now)).await;
         }
         Ok(Progress::Succeeded {
             external_id: standing.id,
@@ -458,6 +473,7 @@ mod tests {
             protected: true,
             keep_failed: false,
             breakable: false,
+            cluster: None,
             phase,
         }
     }

@@ -14,6 +14,7 @@ mod pace;
 mod planner;
 mod poll;
 mod query;
+mod settling;
 pub mod stack;
 mod stand_in;
 mod template;

@@ -1,6 +1,6 @@
 //! How people reach a cluster, without a credential: a kubeconfig that asks the AWS CLI, and the command that makes one.
 
-use super::{Cluster, certificates};
+use super::{Address, Cluster, certificates};
 
 /// The fields are those of <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>; the plugin is called as
 /// `aws eks update-kubeconfig` writes it. Values are texts in quotes, and `Cluster` lets nothing in that ends one.
@@ -41,10 +41,9 @@ users:
     )
 }
 
-pub(super) fn command(cluster: &Cluster) -> String {
+pub(super) fn command(address: &Address) -> String {
     format!(
         "aws eks update-kubeconfig --name {} --region {}",
-        cluster.name(),
-        cluster.region()
+        address.name, address.region
     )
 }

@@ -21,30 +21,31 @@ use crate::domain::step::{Failure, FailureClass};
 /// The longest name of an EKS cluster, and of a region that is believed to be one.
 const LONGEST_NAME: usize = 100;
 const LONGEST_REGION: usize = 32;
+/// The output that says what was not looked at, where something was not.
+pub const NOT_CHECKED: &str = "notChecked";
 
-/// An EKS cluster as its stack's outputs tell of it. By its making, no part of it can mean anything to YAML, to a shell
-/// or to a header.
+/// Where an EKS cluster is, as its stack's outputs tell: enough to tell people, and not to call it. By its making, no part
+/// of it can mean anything to YAML, to a shell or to a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
+pub struct Address {
     name: String,
     region: String,
     endpoint: Url,
+}
+
+/// An EKS cluster that can be called: it is known who may answer in its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    address: Address,
     authority: Vec<CertificateDer<'static>>,
 }
 
-impl Cluster {
-    /// A cluster by the outputs of its stack. `certificate_authority` is EKS's `CertificateAuthorityData`: PEM in
-    /// base64; what else stands in it is left out.
+impl Address {
+    /// An address by the outputs of a cluster's stack.
     ///
     /// # Errors
-    /// A [`Failure`] that says which of them is of no use. A cluster without certificates is refused: nobody could tell
-    /// who answers in its name.
-    pub fn new(
-        name: &str,
-        region: &str,
-        endpoint: &str,
-        certificate_authority: &str,
-    ) -> Result<Self, Failure> {
+    /// A [`Failure`] that says which of them is of no use.
+    pub fn new(name: &str, region: &str, endpoint: &str) -> Result<Self, Failure> {
         // https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html: `name`
         let name_is_fine = name.len() <= LONGEST_NAME
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -73,25 +74,7 @@ impl Cluster {
             region: region.to_owned(),
             endpoint: server(endpoint)
                 .ok_or_else(|| unusable("the API server's endpoint", "it looks like `https://host`"))?,
-            authority: certificates::read(certificate_authority).map_err(|reason| {
-                unusable(
-                    "the cluster's certificate authority",
-                    &format!("{reason}. Without it, nobody can tell who answers in the cluster's name"),
-                )
-            })?,
         })
-    }
-
-    /// Its name in EKS.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its region.
-    #[must_use]
-    pub fn region(&self) -> &str {
-        &self.region
     }
 
     /// Its API server, `https://host[:port]`.
@@ -100,23 +83,16 @@ impl Cluster {
         self.endpoint.as_str().trim_end_matches('/')
     }
 
-    /// A kubeconfig that holds no credentials: whoever uses it signs in by the AWS CLI, with a role that the cluster's
-    /// access entries name.
-    #[must_use]
-    pub fn kubeconfig(&self) -> String {
-        kubeconfig::kubeconfig(self)
-    }
-
-    /// The command that writes such a kubeconfig, for a person to copy.
+    /// The command that writes a kubeconfig without credentials, for a person to copy.
     #[must_use]
     pub fn kubeconfig_command(&self) -> String {
         kubeconfig::command(self)
     }
 
-    /// What a comment shows of it: the endpoint, the command, and what was not checked. Never a token.
+    /// What a comment shows of the cluster: the endpoint, the command, and what was not checked. Never a token.
     #[must_use]
     pub fn outputs(&self, not_checked: Option<&str>) -> BTreeMap<String, String> {
-        let note = not_checked.map(|words| ("notChecked", words.to_owned()));
+        let note = not_checked.map(|words| (NOT_CHECKED, words.to_owned()));
         [
             ("endpoint", self.endpoint().to_owned()),
             ("kubeconfig", self.kubeconfig_command()),
@@ -125,6 +101,62 @@ impl Cluster {
         .chain(note)
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+    }
+}
+
+impl Cluster {
+    /// A cluster by the outputs of its stack. `certificate_authority` is EKS's `CertificateAuthorityData`: PEM in
+    /// base64; what else stands in it is left out.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says which of them is of no use. A cluster without certificates is refused: nobody could tell
+    /// who answers in its name.
+    pub fn new(
+        name: &str,
+        region: &str,
+        endpoint: &str,
+        certificate_authority: &str,
+    ) -> Result<Self, Failure> {
+        Self::at(Address::new(name, region, endpoint)?, certificate_authority)
+    }
+
+    /// The cluster at an address, see [`Cluster::new`].
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why its certificates are of no use.
+    pub fn at(address: Address, certificate_authority: &str) -> Result<Self, Failure> {
+        let authority = certificates::read(certificate_authority).map_err(|reason| {
+            unusable(
+                "the cluster's certificate authority",
+                &format!("{reason}. Without it, nobody can tell who answers in the cluster's name"),
+            )
+        })?;
+        Ok(Self { address, authority })
+    }
+
+    /// Its name in EKS.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.address.name
+    }
+
+    /// Its region.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.address.region
+    }
+
+    /// Its API server, `https://host[:port]`.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        self.address.endpoint()
+    }
+
+    /// A kubeconfig that holds no credentials: whoever uses it signs in by the AWS CLI, with a role that the cluster's
+    /// access entries name.
+    #[must_use]
+    pub fn kubeconfig(&self) -> String {
+        kubeconfig::kubeconfig(self)
     }
 }
 
@@ -173,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_cluster_tells_how_people_reach_it_and_nothing_secret() {
-        let outputs = cluster().outputs(None);
+        let outputs = cluster().address.outputs(None);
         let told: Vec<String> = outputs
             .iter()
             .map(|(name, value)| format!("{name}: {value}"))
@@ -185,7 +217,7 @@ mod tests {
                 "kubeconfig: aws eks update-kubeconfig --name web-shop-0a1b --region eu-west-1",
             ]
         );
-        let noted = cluster().outputs(Some("its nodes were not looked at"));
+        let noted = cluster().address.outputs(Some("its nodes were not looked at"));
         assert_eq!(noted["notChecked"], "its nodes were not looked at");
     }
 

@@ -85,7 +85,7 @@ pub async fn readiness(access: &ClusterAccess<'_>, wanted_nodes: u32) -> Result<
 }
 
 async fn reach(access: &ClusterAccess<'_>) -> Result<(), String> {
-    let server = &access.cluster.endpoint;
+    let server = &access.cluster.address.endpoint;
     let (Some(host), Some(port)) = (server.host_str(), server.port_or_known_default()) else {
         return Err("its endpoint names no host".into());
     };
