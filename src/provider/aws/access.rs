@@ -45,7 +45,7 @@ const DEFAULT_REGION: &str = "eu-central-1";
 pub struct Caller {
     /// The twelve digits of its account.
     pub account: String,
-    /// The region that is set; [`DEFAULT_REGION`] where none is.
+    /// The region that is set; eu-central-1 where none is.
     pub region: String,
     /// The address that stands for all of AWS, where there is one.
     pub endpoint: Option<String>,
