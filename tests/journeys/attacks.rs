@@ -242,6 +242,28 @@ async fn a_fork_that_brings_rules_and_policies_of_its_own() {
     nothing_was_made(&world, &asked, &["merged without a sign-off"]).await;
 }
 
+/// No kind refers to other requests yet: whoever tries it is told that there is no such field.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_teams_database_named_in_a_reference() {
+    let world = World::start().await;
+    let shop = world.dana().asks_for_a_shop().await;
+    shop.is_done().await;
+    let reference = "      databaseRef:\n        name: shop\n        database: orders\n";
+    let greedy = SHOP
+        .replace("name: shop", "name: spy")
+        .replace("      size: Small\n", &format!("      size: Small\n{reference}"));
+    let spy = world
+        .eve()
+        .opens("spy", &[("requests/web-team/spy.yaml", Some(&greedy))])
+        .await;
+    spy.shows(REFUSED, &["databaseRef", "`unknown-field`"]).await;
+    world.ada().approves(&spy).await;
+    world.ada().merges(&spy).await;
+    spy.shows(HELD, &["**nothing was provisioned**"]).await;
+    world.settles().await;
+    assert_eq!(world.ledger().await, SHOP_IS_THERE);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_in_a_title_a_description_and_a_commit() {
     let world = World::start().await;
