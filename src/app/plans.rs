@@ -28,7 +28,8 @@ pub(super) struct Plans {
     catalog: Arc<Catalog>,
 }
 
-/// What shall be there of a request, and what it is made by.
+/// What shall be there, and what it is made by.
+#[derive(Default)]
 pub(super) struct Wanted {
     pub(super) resources: Vec<Resource>,
     pub(super) modules: BTreeMap<ResourceName, Module>,
@@ -36,8 +37,8 @@ pub(super) struct Wanted {
 
 /// What a planner, or several, answered.
 enum Planned {
-    /// The plan of all the requests together.
-    Ready(Plan),
+    /// The plan of all the requests together, and what it was made for.
+    Ready(Plan, Wanted),
     /// Some take their time.
     Pending {
         /// Request key → token.
@@ -107,6 +108,7 @@ impl Plans {
         tokens: &mut BTreeMap<String, String>,
     ) -> Result<Planned, AppError> {
         let mut all = Plan::default();
+        let mut made_of = Wanted::default();
         let mut soonest: Option<Timestamp> = None;
         for goal in goals {
             let request = &goal.request;
@@ -122,12 +124,14 @@ impl Plans {
                     .iter()
                     .map(|known| (known.name.clone(), known.kind))
                     .collect(),
-                desired: wanted.resources,
-                modules: wanted.modules,
+                desired: wanted.resources.clone(),
+                modules: wanted.modules.clone(),
                 signed,
                 pending: pending.get(&key).cloned().map(Token),
                 scope,
             };
+            made_of.resources.extend(wanted.resources);
+            made_of.modules.extend(wanted.modules);
             for (maker, question) in questions(question) {
                 let answer =
                     self.planner(maker)?
@@ -147,7 +151,7 @@ impl Plans {
             }
         }
         Ok(match soonest {
-            None => Planned::Ready(all),
+            None => Planned::Ready(all, made_of),
             Some(poll_at) => Planned::Pending {
                 tokens: std::mem::take(tokens),
                 poll_at,
@@ -169,14 +173,7 @@ impl Plans {
             .plan(repository, rules, goals, &desired.pending, signed)
             .await
         {
-            Ok(Planned::Ready(plan)) => {
-                let request = &desired.goal.request;
-                let known = self.store.known_resources(repository, &request.key).await?;
-                let signed = modules_of(&desired.signed_plan, &request.key);
-                let scope = scope(repository, request, rules)?;
-                let wanted = self.wanted(&scope, &desired.goal, rules, &known, &signed)?;
-                Ok(Anew::Plan(plan, wanted))
-            }
+            Ok(Planned::Ready(plan, wanted)) => Ok(Anew::Plan(plan, wanted)),
             Ok(Planned::Pending { tokens, poll_at }) => {
                 let (request, generation) = (&desired.goal.request.key, desired.generation);
                 self.store
@@ -227,7 +224,7 @@ impl Plans {
             .plan(repository, rules, &evaluation.goals(), tokens, None)
             .await
         {
-            Ok(Planned::Ready(plan)) => {
+            Ok(Planned::Ready(plan, _)) => {
                 evaluation.take_planning(Planning::Ready(plan));
                 Ok(None)
             }
