@@ -160,10 +160,8 @@ impl AwsProvider {
             Meaning::Remains if creates => {
                 let left = "what was left of an earlier attempt was removed; it is made anew";
                 let job = work.job.at(Phase::Removing { failure: again(left) });
-                calls
-                    .delete(&job.stack, &call_token(&job.step, &job.stack, now))
-                    .await?;
-                job.waiting(now, "what is left of an earlier attempt is being removed")
+                job.begin_deletion(calls, now, "what is left of an earlier attempt is being removed")
+                    .await
             }
             Meaning::Stuck if creates => Err(again(format!(
                 "{name} stands already as {}: plan again",
@@ -309,10 +307,8 @@ impl AwsProvider {
         if standing.protected {
             calls.protect(&standing.id, false).await?;
         }
-        calls
-            .delete(&job.stack, &call_token(&job.step, &job.stack, now))
-            .await?;
-        job.waiting(now, "CloudFormation has begun to delete it")
+        job.begin_deletion(&calls, now, "CloudFormation has begun to delete it")
+            .await
     }
 
     async fn stop(&self, token: &Token) -> Result<(), Failure> {

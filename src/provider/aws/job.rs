@@ -243,10 +243,8 @@ impl Job {
                     return Ok(Progress::Failed(failure));
                 }
                 let job = self.at(Phase::Removing { failure });
-                calls
-                    .delete(&job.stack, &call_token(&job.step, &job.stack, now))
-                    .await?;
-                job.waiting(now, "it failed; what was made is being removed")
+                job.begin_deletion(calls, now, "it failed; what was made is being removed")
+                    .await
             }
             Meaning::Stuck => {
                 let failure = explained(calls, &standing).await?;
@@ -284,10 +282,8 @@ impl Job {
         match (meaning(standing.as_ref())?, standing) {
             (Meaning::Busy | Meaning::Going, _) => self.waiting(now, "what was made is being removed"),
             (Meaning::Remains, Some(_)) => {
-                calls
-                    .delete(&self.stack, &call_token(&self.step, &self.stack, now))
-                    .await?;
-                self.waiting(now, "what was made is being removed")
+                self.begin_deletion(calls, now, "what was made is being removed")
+                    .await
             }
             (Meaning::Undeletable, Some(standing)) => {
                 let left = explained(calls, &standing).await?;
@@ -335,12 +331,23 @@ impl Job {
                 Ok(Progress::Failed(explained(calls, &standing).await?))
             }
             (_, Some(_)) => {
-                calls
-                    .delete(&self.stack, &call_token(&self.step, &self.stack, now))
-                    .await?;
-                self.waiting(now, "CloudFormation has begun to delete it")
+                self.begin_deletion(calls, now, "CloudFormation has begun to delete it")
+                    .await
             }
         }
+    }
+
+    /// Has CloudFormation delete the stack, and says so in these words.
+    pub(super) async fn begin_deletion(
+        self,
+        calls: &Calls<'_>,
+        now: Timestamp,
+        message: &str,
+    ) -> Result<Progress, Failure> {
+        calls
+            .delete(&self.stack, &call_token(&self.step, &self.stack, now))
+            .await?;
+        self.waiting(now, message)
     }
 
     /// It goes on, and this is the last that happened.
