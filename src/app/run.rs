@@ -8,7 +8,6 @@ use crate::clock::Clock;
 use crate::domain::ids::{ResourceName, RunId, StepKey};
 use crate::domain::key::Outcome;
 use crate::domain::plan::{Action, Maker, ResourceKind};
-use crate::domain::request::DeletionPolicy;
 use crate::domain::rules::Environment;
 use crate::domain::run::{Run, Step, advance, back_off};
 use crate::domain::step::{Failure, FailureClass, StepEvent, StepState};
@@ -165,7 +164,12 @@ impl Runner {
             generation: work.run.generation,
             action: step.action,
             final_snapshot: step.final_snapshot,
-            protected: work.desired.goal.request.deletion_policy != DeletionPolicy::Delete,
+            protected: work
+                .desired
+                .goal
+                .request
+                .deletion_policy
+                .protects(step.resource.kind),
             resource: step.resource.clone(),
             module: step.module.clone(),
             planned: step.planned.clone(),

@@ -31,6 +31,7 @@ enum LookUp {
     Network,
     PrivateSubnets,
     Image { name: String },
+    Protection,
 }
 
 /// What a module says that it does not make: `refuse("…")` in its files.
@@ -164,6 +165,7 @@ fn parameters(source: &Source, given: &Value) -> Result<BTreeMap<String, Paramet
                 Ok(LookUp::Network) => Parameter::Network,
                 Ok(LookUp::PrivateSubnets) => Parameter::PrivateSubnets,
                 Ok(LookUp::Image { name }) => Parameter::Image(name),
+                Ok(LookUp::Protection) => Parameter::Protection,
                 Err(error) => return Err(broken(source, format!("{name}: {error}"))),
             },
         };

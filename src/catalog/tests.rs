@@ -183,14 +183,16 @@ fn what_is_looked_up_is_said_and_not_guessed() {
             .filter(|(_, parameter)| !matches!(parameter, Parameter::Value(_)))
             .collect::<BTreeMap<String, Parameter>>()
     };
+    let protection = ("DeletionProtection".to_owned(), Parameter::Protection);
     let of_network = [
         ("SubnetIds".to_owned(), Parameter::PrivateSubnets),
         ("VpcId".to_owned(), Parameter::Network),
+        protection.clone(),
     ];
     assert_eq!(looked_up("Project", DATABASE), of_network.clone().into());
     assert_eq!(
         looked_up("Cluster", CLUSTER),
-        [("SubnetIds".to_owned(), Parameter::PrivateSubnets)].into()
+        [("SubnetIds".to_owned(), Parameter::PrivateSubnets), protection].into()
     );
     assert_eq!(looked_up("Project", STORAGE), BTreeMap::new());
     // As Canonical and Microsoft publish them.
@@ -216,14 +218,13 @@ fn what_is_looked_up_is_said_and_not_guessed() {
 }
 
 #[rstest]
-#[case::retain("Retain", "RetainExceptOnCreate", "RetainExceptOnCreate", true)]
-#[case::snapshot("Snapshot", "Snapshot", "Delete", false)]
-#[case::delete("Delete", "Delete", "Delete", false)]
+#[case::retain("Retain", "RetainExceptOnCreate", "RetainExceptOnCreate")]
+#[case::snapshot("Snapshot", "Snapshot", "Delete")]
+#[case::delete("Delete", "Delete", "Delete")]
 fn what_may_be_deleted_is_really_deleted(
     #[case] policy: &str,
     #[case] of_database: &str,
     #[case] of_others: &str,
-    #[case] is_protected: bool,
 ) {
     for (kind, spec, protected) in [
         ("Project", DATABASE, &["Database"][..]),
@@ -252,7 +253,11 @@ fn what_may_be_deleted_is_really_deleted(
             }
             for field in ["DeletionProtection", "DisableApiTermination"] {
                 if let Some(protection) = resource["Properties"].get(field) {
-                    assert_eq!(*protection, is_protected, "{name}");
+                    assert_eq!(
+                        *protection,
+                        serde_json::json!({"Ref": "DeletionProtection"}),
+                        "{name}"
+                    );
                 }
             }
         }

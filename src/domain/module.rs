@@ -34,6 +34,9 @@ pub enum Parameter {
     PrivateSubnets,
     /// The id of the machine image that the cloud publishes under that name now: looked up at review, and kept.
     Image(String),
+    /// Whether what is made is protected against deletion, `true` or `false`. Nothing is while it is made, so that what
+    /// fails can be cleared up; what stands is as the deletion policy says.
+    Protection,
 }
 
 impl Module {

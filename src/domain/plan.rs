@@ -227,6 +227,10 @@ const FINAL_SNAPSHOT: &str = "finalSnapshot";
 /// The property of an update that takes a retained resource back.
 const RETAINED: &str = "retained";
 
+/// The property of an update by which something else becomes of the resource when it is asked for no more. It is a field of
+/// the whole request.
+pub const DELETION_POLICY: &str = "deletionPolicy";
+
 /// What a change would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -307,7 +311,14 @@ impl PlannedChange {
         let lost = loses(self.action) || parts.into_iter().any(|part| loses(part.action));
         // What changes though the request asks for nothing new is somebody else's doing: a person looks at it.
         let unexplained = self.action == Action::Update && self.properties.is_empty();
-        !lost && !unexplained && !self.properties.iter().any(|property| self.gives_access(property))
+        let is_let_go = self
+            .properties
+            .iter()
+            .any(|property| property.path == DELETION_POLICY);
+        !lost
+            && !unexplained
+            && !is_let_go
+            && !self.properties.iter().any(|property| self.gives_access(property))
     }
 
     /// Whether a property lets somebody in. What is empty, and what is closed by default, lets nobody in when it is new;
@@ -586,10 +597,21 @@ mod tests {
                 after: Some(PlannedValue::Known(2.into())),
             }]
         };
+        let policy = || {
+            vec![PropertyChange {
+                path: DELETION_POLICY.into(),
+                before: Some(PlannedValue::Known("Retain".into())),
+                after: Some(PlannedValue::Known("Delete".into())),
+            }]
+        };
         for (change, waived) in [
             (change(Action::Create, vec![], vec![part(Action::Create)]), true),
             (change(Action::Update, size(), vec![part(Action::Update)]), true),
             (change(Action::Update, vec![], vec![part(Action::Update)]), false),
+            (
+                change(Action::Update, policy(), vec![part(Action::Update)]),
+                false,
+            ),
             (change(Action::Update, size(), vec![part(Action::Replace)]), false),
             (change(Action::Update, size(), vec![part(Action::Delete)]), false),
         ] {

@@ -4,6 +4,7 @@ mod clusters;
 mod life;
 mod others;
 mod planning;
+mod protection;
 mod story;
 mod trouble;
 

@@ -35,7 +35,7 @@ fn fields(versioning: bool) -> BTreeMap<String, Value> {
     ])
 }
 
-fn question(world: &World) -> Question {
+pub(super) fn question(world: &World) -> Question {
     Question {
         scope: world.scope(),
         desired: vec![],
@@ -80,7 +80,7 @@ async fn answered(planner: &AwsPlanner, question: &mut Question) -> Result<Plan,
     }
 }
 
-async fn planned(world: &World, mut question: Question) -> Plan {
+pub(super) async fn planned(world: &World, mut question: Question) -> Plan {
     answered(&planner(world), &mut question).await.unwrap()
 }
 
@@ -89,13 +89,13 @@ async fn refused(world: &World, mut question: Question) -> Failure {
 }
 
 #[track_caller]
-fn only(plan: Plan) -> PlannedChange {
+pub(super) fn only(plan: Plan) -> PlannedChange {
     let mut changes = plan.changes;
     assert_eq!(changes.len(), 1, "{changes:?}");
     changes.remove(0)
 }
 
-fn parts(change: &PlannedChange) -> Vec<(&str, Action, Vec<&str>)> {
+pub(super) fn parts(change: &PlannedChange) -> Vec<(&str, Action, Vec<&str>)> {
     let parts = change.module.iter().flat_map(|module| &module.parts);
     parts
         .map(|part| {

@@ -93,6 +93,7 @@ fn render(name: String, rules: &Rules, request: &Request, resource: &Resource) -
             Parameter::Network => "vpc-0a1b2c3d4e5f60718",
             Parameter::PrivateSubnets => "subnet-0a1b2c3d4e5f60718,subnet-0a1b2c3d4e5f60719",
             Parameter::Image(_) => "ami-0a1b2c3d4e5f60718",
+            Parameter::Protection => "true",
         };
         template["Parameters"][parameter]["Default"] = value.into();
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{BlobId, EnvironmentName, RequestKey, TeamName};
-use super::plan::Resource;
+use super::plan::{Resource, ResourceKind};
 
 pub mod check;
 mod cidr;
@@ -51,6 +51,19 @@ pub enum DeletionPolicy {
     Snapshot,
     /// They go.
     Delete,
+}
+
+impl DeletionPolicy {
+    /// Whether it has a resource of that kind protected against a deletion that nobody signed off: where something of it
+    /// would outlive a signed one.
+    #[must_use]
+    pub fn protects(self, kind: ResourceKind) -> bool {
+        match self {
+            Self::Retain => true,
+            Self::Snapshot => kind.can_be_snapshotted(),
+            Self::Delete => false,
+        }
+    }
 }
 
 /// Blob → bytes of the files that a check looks at.

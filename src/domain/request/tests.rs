@@ -423,3 +423,17 @@ proptest! {
         prop_assert!(request.is_some() || !findings.is_empty());
     }
 }
+
+#[test]
+fn what_would_outlive_a_signed_deletion_is_protected_against_another() {
+    use crate::domain::plan::ResourceKind::{Cluster, Database, Storage, VirtualMachine};
+    for kind in [VirtualMachine, Database, Storage, Cluster] {
+        assert!(DeletionPolicy::Retain.protects(kind), "{kind:?}");
+        assert_eq!(
+            DeletionPolicy::Snapshot.protects(kind),
+            kind == Database,
+            "{kind:?}"
+        );
+        assert!(!DeletionPolicy::Delete.protects(kind), "{kind:?}");
+    }
+}

@@ -159,14 +159,18 @@ impl AwsProvider {
             }
             Meaning::Remains if creates => {
                 let left = "what was left of an earlier attempt was removed; it is made anew";
-                let job = work.job.at(Phase::Removing { failure: again(left) });
-                job.begin_deletion(calls, now, "what is left of an earlier attempt is being removed")
-                    .await
+                work.job.clear_up(calls, &standing, now, again(left)).await
             }
             Meaning::Stuck if creates => Err(again(format!(
                 "{name} stands already as {}: plan again",
                 standing.id
             ))),
+            // AWS would leave behind what it may not delete.
+            Meaning::Standing | Meaning::RolledBack
+                if work.order.action == Action::Replace && standing.protection() == Some(true) =>
+            {
+                work.job.lift_protection(calls, &standing, now, false).await
+            }
             // It stands though nobody recorded it: a change set tells whether anything is left to do.
             Meaning::Standing | Meaning::RolledBack => self.make(calls, work, Some(standing)).await,
             Meaning::Stuck => {
@@ -225,7 +229,7 @@ impl AwsProvider {
                         ChangeSetType::Update
                     },
                     template: &module.template,
-                    parameters: parameters(calls, order, module, planned).await?,
+                    parameters: parameters(calls, order, module, planned, standing.as_ref()).await?,
                     tags: tags(
                         &order.scope,
                         &order.resource.name,
@@ -297,7 +301,11 @@ impl AwsProvider {
             Meaning::Empty | Meaning::Remains => false,
             Meaning::Standing | Meaning::RolledBack | Meaning::Stuck | Meaning::Undeletable => true,
         };
-        if stands && order.final_snapshot && !leaves_a_snapshot(&calls.template(&standing.id).await?) {
+        let template = match stands {
+            true => calls.template(&standing.id).await?,
+            false => String::new(),
+        };
+        if stands && order.final_snapshot && !leaves_a_snapshot(&template) {
             let reason = format!(
                 "a last snapshot of {} was signed off, but the template of stack {} leaves none: nothing was deleted",
                 resource.name, standing.name
@@ -306,6 +314,9 @@ impl AwsProvider {
         }
         if standing.protected {
             calls.protect(&standing.id, false).await?;
+        }
+        if stands && standing.protection() == Some(true) && !template.contains("Retain") {
+            return job.lift_protection(&calls, &standing, now, true).await;
         }
         job.begin_deletion(&calls, now, "CloudFormation has begun to delete it")
             .await
@@ -338,9 +349,12 @@ impl AwsProvider {
                     _ => Ok(()),
                 }
             }
-            Phase::Settling { .. } | Phase::Removing { .. } | Phase::Recovering { .. } | Phase::Deleting => {
-                Ok(())
-            }
+            Phase::Protecting
+            | Phase::Lifting { .. }
+            | Phase::Settling { .. }
+            | Phase::Removing { .. }
+            | Phase::Recovering { .. }
+            | Phase::Deleting => Ok(()),
         }
     }
 }
@@ -359,6 +373,7 @@ async fn parameters(
     order: &Order,
     module: &Module,
     planned: &PlannedModule,
+    standing: Option<&Standing>,
 ) -> Result<Vec<(String, String)>, Failure> {
     let asks_for_network =
         |parameter: &Parameter| matches!(parameter, Parameter::Network | Parameter::PrivateSubnets);
@@ -376,6 +391,7 @@ async fn parameters(
     for (name, parameter) in &module.parameters {
         let value = match (parameter, planned.resolved.get(name), &network) {
             (Parameter::Value(value), _, _) => value.clone(),
+            (Parameter::Protection, ..) => protection(standing),
             (_, Some(resolved), _) => resolved.clone(),
             (Parameter::Network, None, Some((id, _))) => id.clone(),
             (Parameter::PrivateSubnets, None, Some((_, subnets))) => subnets.clone(),
@@ -389,6 +405,12 @@ async fn parameters(
         given.push((name.clone(), value));
     }
     Ok(given)
+}
+
+/// What the parameter of that name is until the stack stands as ordered: what it is.
+pub(super) fn protection(standing: Option<&Standing>) -> String {
+    let protected = standing.and_then(Standing::protection).unwrap_or_default();
+    protected.to_string()
 }
 
 /// The id of the environment's network, and of its private subnets, parted by commas.

@@ -377,6 +377,47 @@ impl<'a> Calls<'a> {
         .await
     }
 
+    /// Protects what is in a stack against deletion, or lets it be deleted: an update of that one parameter.
+    pub(super) async fn update_protection(
+        &self,
+        standing: &Standing,
+        protected: bool,
+        token: &str,
+    ) -> Result<(), Failure> {
+        let client = self.session.cloudformation().await;
+        let done = client
+            .update_stack()
+            .stack_name(&standing.id)
+            .use_previous_template(true)
+            .set_parameters(Some(standing.parameters_with_protection(protected)))
+            .capabilities(Capability::CapabilityNamedIam)
+            .client_request_token(token)
+            .send()
+            .await;
+        match done.map_err(|error| Fault::of(&error)) {
+            Err(fault) if !fault.is_nothing_to_do() => {
+                let activity = format!("protecting what is in stack {}", standing.name);
+                Err(self.failed(fault, &activity).await)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a creation back that failed and was kept: what it made goes, be it to be retained afterwards or not.
+    /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_RollbackStack.html>
+    pub(super) async fn roll_back(&self, stack: &str, token: &str) -> Result<(), Failure> {
+        let client = self.session.cloudformation().await;
+        let done = client
+            .rollback_stack()
+            .stack_name(stack)
+            .retain_except_on_create(true)
+            .client_request_token(token)
+            .send()
+            .await;
+        self.done(done, &format!("taking back the creation of stack {stack}"))
+            .await
+    }
+
     /// Goes on with a roll-back that failed.
     pub(super) async fn continue_rollback(&self, stack: &str, token: &str) -> Result<(), Failure> {
         let client = self.session.cloudformation().await;
@@ -418,6 +459,21 @@ impl<'a> Calls<'a> {
 
     /// The first resource that failed in the last operation of a stack.
     pub(super) async fn first_failure(&self, stack: &str) -> Result<Option<Event>, Failure> {
+        Ok(first_failure(&self.last_events(stack).await?).cloned())
+    }
+
+    /// What the last operation of a stack could not delete.
+    pub(super) async fn undeleted(&self, stack: &str) -> Result<Vec<Event>, Failure> {
+        let events = self.last_events(stack).await?;
+        let began = events.iter().position(begins_operation);
+        let of_operation = events.into_iter().take(began.unwrap_or(usize::MAX));
+        Ok(of_operation
+            .filter(|event| !event.is_of_stack && event.status == "DELETE_FAILED")
+            .collect())
+    }
+
+    /// The events of a stack, the newest first, back to the beginning of its last operation or somewhat further.
+    async fn last_events(&self, stack: &str) -> Result<Vec<Event>, Failure> {
         let (mut events, mut next) = (Vec::new(), None);
         for _ in 0..MOST_EVENT_PAGES {
             let (page, more) = self.events(stack, next).await?;
@@ -428,7 +484,7 @@ impl<'a> Calls<'a> {
                 break;
             }
         }
-        Ok(first_failure(&events).cloned())
+        Ok(events)
     }
 
     /// The resources of a stack that are there, all pages: logical id → type.

@@ -12,6 +12,7 @@ use super::calls::{Calls, ChangeSet};
 use super::failure::{Fault, class_of_resource, says_nothing_to_do};
 use super::settling::Wanted;
 use super::stack::{Meaning, Standing};
+use super::template::Template;
 use crate::domain::ids::{Digest, StepKey};
 use crate::domain::module::Part;
 use crate::domain::step::{Failure, FailureClass};
@@ -34,7 +35,7 @@ pub(super) struct Job {
     pub(super) stack: String,
     /// When it was begun.
     pub(super) begun: Timestamp,
-    /// Whether the stack is to be protected against deletion.
+    /// Whether the stack, and what is in it, is to be protected against deletion.
     #[serde(default)]
     pub(super) protected: bool,
     /// Whether what could not be created is kept.
@@ -61,6 +62,10 @@ pub(super) enum Phase {
     },
     /// The change set was executed.
     Working { creates: bool },
+    /// What is in it is being protected against deletion, or not any more.
+    Protecting,
+    /// The protection of what is to go is being lifted: the stack, or what a change replaces.
+    Lifting { deletes: bool },
     /// The stack is complete since then, and its cluster is waited for.
     Settling { wanted: Wanted, since: Timestamp },
     /// What is left of a creation that failed is being removed; then the job ends so.
@@ -131,6 +136,8 @@ impl Job {
                     .await
             }
             Phase::Working { .. } => self.work(calls, standing, now, tells).await,
+            Phase::Protecting => self.protect(calls, standing, now).await,
+            Phase::Lifting { deletes } => self.lift(calls, standing, now, deletes).await,
             Phase::Settling { wanted, since } => self.settle(calls, standing, now, (wanted, since)).await,
             Phase::Removing { failure } => self.remove(calls, standing, now, failure).await,
             Phase::Recovering { failure } => self.recover(calls, standing, now, failure).await,
@@ -242,9 +249,7 @@ impl Job {
                     failure.class = FailureClass::Refused;
                     return Ok(Progress::Failed(failure));
                 }
-                let job = self.at(Phase::Removing { failure });
-                job.begin_deletion(calls, now, "it failed; what was made is being removed")
-                    .await
+                self.clear_up(calls, &standing, now, failure).await
             }
             Meaning::Stuck => {
                 let failure = explained(calls, &standing).await?;
@@ -272,24 +277,50 @@ impl Job {
         job.waiting(now, "a change that failed is being taken back")
     }
 
+    /// Removes what is left of a creation that failed; the job then ends with that failure.
+    pub(super) async fn clear_up(
+        self,
+        calls: &Calls<'_>,
+        standing: &Standing,
+        now: Timestamp,
+        failure: Failure,
+    ) -> Result<Progress, Failure> {
+        let message = "it failed; what was made is being removed";
+        match standing.status.as_str() {
+            // A deletion would keep what is to be retained, and the next attempt find its name taken.
+            "CREATE_FAILED" => {
+                let token = call_token(&self.step, "clear up", now);
+                calls.roll_back(&self.stack, &token).await?;
+                self.at(Phase::Removing { failure }).waiting(now, message)
+            }
+            "ROLLBACK_FAILED" => {
+                let kept = kept(calls, standing).await?;
+                if kept.is_empty() {
+                    let job = self.at(Phase::Removing { failure });
+                    return job.begin_deletion(calls, now, message).await;
+                }
+                Ok(Progress::Failed(left_over(failure, standing, &kept.join("; "))))
+            }
+            _ => {
+                let job = self.at(Phase::Removing { failure });
+                job.begin_deletion(calls, now, message).await
+            }
+        }
+    }
+
     async fn remove(
         self,
         calls: &Calls<'_>,
         standing: Option<Standing>,
         now: Timestamp,
-        mut failure: Failure,
+        failure: Failure,
     ) -> Result<Progress, Failure> {
         match (meaning(standing.as_ref())?, standing) {
             (Meaning::Busy | Meaning::Going, _) => self.waiting(now, "what was made is being removed"),
-            (Meaning::Remains, Some(_)) => {
-                self.begin_deletion(calls, now, "what was made is being removed")
-                    .await
-            }
+            (Meaning::Remains, Some(standing)) => self.clear_up(calls, &standing, now, failure).await,
             (Meaning::Undeletable, Some(standing)) => {
                 let left = explained(calls, &standing).await?;
-                failure.reason += &format!("; and what was made could not be removed: {}", left.reason);
-                failure.class = FailureClass::Refused;
-                Ok(Progress::Failed(failure))
+                Ok(Progress::Failed(left_over(failure, &standing, &left.reason)))
             }
             _ => Ok(Progress::Failed(failure)),
         }
@@ -371,16 +402,12 @@ impl Job {
     }
 
     /// It stands as it was to be: that is all, but for a cluster.
-    pub(super) async fn finish(
+    pub(super) async fn complete(
         self,
         calls: &Calls<'_>,
         standing: Standing,
         now: Timestamp,
     ) -> Result<Progress, Failure> {
-        // Switched off by a signed deletion only.
-        if self.protected && !standing.protected {
-            calls.protect(&standing.id, true).await?;
-        }
         if let Some(wanted) = self.cluster.clone() {
             return self.settle(calls, Some(standing), now, (wanted, now)).await;
         }
@@ -418,7 +445,7 @@ fn judge(set: &ChangeSet) -> Review {
     }
 }
 
-fn meaning(standing: Option<&Standing>) -> Result<Meaning, Failure> {
+pub(super) fn meaning(standing: Option<&Standing>) -> Result<Meaning, Failure> {
     standing.map_or(Ok(Meaning::Gone), Standing::meaning)
 }
 
@@ -445,6 +472,25 @@ pub(super) async fn explained(calls: &Calls<'_>, standing: &Standing) -> Result<
         ),
         None => Failure::new(class_of_resource(&standing.reason), standing.reason.as_str()),
     })
+}
+
+/// What a roll-back could not delete, and would stay behind if the stack was deleted; with AWS's own reasons.
+async fn kept(calls: &Calls<'_>, standing: &Standing) -> Result<Vec<String>, Failure> {
+    let template = Template::read(&calls.template(&standing.id).await?)?;
+    let undeleted = calls.undeleted(&standing.id).await?.into_iter();
+    Ok(undeleted
+        .filter(|event| template.retains(&event.resource))
+        .map(|event| format!("{} ({}): {}", event.resource, event.kind, event.reason))
+        .collect())
+}
+
+/// A creation that failed, and whose remains a person has to remove.
+fn left_over(failure: Failure, standing: &Standing, left: &str) -> Failure {
+    let reason = format!(
+        "{}; and what was made could not be removed: {left}; delete it and stack {} by hand, then `/landfall retry`",
+        failure.reason, standing.name
+    );
+    Failure::new(FailureClass::Refused, reason)
 }
 
 /// What neither AWS nor Landfall gets out of.

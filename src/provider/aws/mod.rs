@@ -13,6 +13,7 @@ mod network;
 mod pace;
 mod planner;
 mod poll;
+mod protection;
 mod query;
 mod settling;
 pub mod stack;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_cloudformation::types::{Stack, Tag};
+use aws_sdk_cloudformation::types::{Parameter, Stack, Tag};
 
 use crate::domain::cloud_name::cloud_name;
 use crate::domain::ids::{ResourceName, StepKey};
@@ -30,6 +30,9 @@ pub const MODULE: &str = "landfall:module";
 pub const RUN: &str = "landfall:run";
 /// Tag: the step that last changed it.
 pub const STEP: &str = "landfall:step";
+
+/// The parameter of a template that says whether what it makes is protected against deletion.
+const PROTECTION_PARAMETER: &str = "DeletionProtection";
 
 /// The output of a network's stack with its id.
 pub const NETWORK_OUTPUT: &str = "vpcId";
@@ -216,6 +219,26 @@ impl Standing {
             );
             Failure::new(FailureClass::Internal, reason)
         })
+    }
+
+    /// Whether what is in it is protected against deletion; nothing where its template has no such parameter.
+    #[must_use]
+    pub fn protection(&self) -> Option<bool> {
+        let value = self.parameters.get(PROTECTION_PARAMETER)?;
+        Some(value == "true")
+    }
+
+    /// Its parameters, all as they are but for that one.
+    pub(super) fn parameters_with_protection(&self, protected: bool) -> Vec<Parameter> {
+        let one = |name: &String| {
+            let parameter = Parameter::builder().parameter_key(name);
+            if name == PROTECTION_PARAMETER {
+                parameter.parameter_value(protected.to_string()).build()
+            } else {
+                parameter.use_previous_value(true).build()
+            }
+        };
+        self.parameters.keys().map(one).collect()
     }
 
     /// Whether that step last changed it.

@@ -51,6 +51,15 @@ impl Template {
         )
     }
 
+    /// The request's deletion policy when it was rendered; nothing if it does not say.
+    pub(super) fn deletion_policy(&self) -> Option<&str> {
+        self.0
+            .get("Metadata")?
+            .get("Landfall")?
+            .get("DeletionPolicy")?
+            .as_str()
+    }
+
     /// What a new stack of it makes, sorted by name. A resource whose condition the parameters decide to be false is not
     /// made; one whose condition they do not decide is shown.
     pub(super) fn creates(&self, given: &BTreeMap<String, String>) -> Vec<Part> {

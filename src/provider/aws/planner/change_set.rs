@@ -81,7 +81,7 @@ impl Round<'_> {
             name,
             kind: ChangeSetType::Update,
             template: &module.template,
-            parameters: given(module, resolved).into_iter().collect(),
+            parameters: given(module, resolved, Some(standing)).into_iter().collect(),
             tags: tags
                 .map(|(key, value)| Tag::builder().key(key).value(value).build())
                 .collect(),

@@ -10,6 +10,7 @@ use crate::domain::module::{Module, Parameter};
 use crate::domain::plan::Resource;
 use crate::domain::rules::Network;
 use crate::domain::step::{Failure, FailureClass};
+use crate::provider::aws::apply::protection;
 use crate::provider::aws::images;
 use crate::provider::aws::network::{self, Subnet};
 use crate::provider::aws::stack::{NETWORK_OUTPUT, PRIVATE_SUBNETS_OUTPUT, Standing, network_stack_name};
@@ -17,14 +18,22 @@ use crate::provider::aws::stack::{NETWORK_OUTPUT, PRIVATE_SUBNETS_OUTPUT, Standi
 /// The request's field that a machine's image follows from.
 const IMAGE: &str = "image";
 
-/// The parameters of a template, as far as they are known: what was given, and what was looked up.
-pub(super) fn given(module: &Module, resolved: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// The parameters of a template, as far as they are known: what was given, what was looked up, and what the stack has, if
+/// there is one.
+pub(super) fn given(
+    module: &Module,
+    resolved: &BTreeMap<String, String>,
+    standing: Option<&Standing>,
+) -> BTreeMap<String, String> {
     let value = |(name, parameter): (&String, &Parameter)| {
         let value = match parameter {
-            Parameter::Value(text) => Some(text),
-            Parameter::Network | Parameter::PrivateSubnets | Parameter::Image(_) => resolved.get(name),
+            Parameter::Value(text) => Some(text.clone()),
+            Parameter::Network | Parameter::PrivateSubnets | Parameter::Image(_) => {
+                resolved.get(name).cloned()
+            }
+            Parameter::Protection => Some(protection(standing)),
         };
-        value.map(|value| (name.clone(), value.clone()))
+        value.map(|value| (name.clone(), value))
     };
     module.parameters.iter().filter_map(value).collect()
 }
@@ -93,7 +102,7 @@ impl Round<'_> {
         let mut resolved = BTreeMap::new();
         for (name, parameter) in &module.parameters {
             let value = match parameter {
-                Parameter::Value(_) => None,
+                Parameter::Value(_) | Parameter::Protection => None,
                 Parameter::Network | Parameter::PrivateSubnets => self.given_network(parameter).await?,
                 Parameter::Image(published) => Some(self.image(resource, module, name, published).await?),
             };
@@ -115,7 +124,7 @@ impl Round<'_> {
         for (name, parameter) in &module.parameters {
             let kept = standing.parameters.get(name).cloned();
             let value = match (parameter, kept) {
-                (Parameter::Value(_), _) => continue,
+                (Parameter::Value(_) | Parameter::Protection, _) => continue,
                 (Parameter::Network | Parameter::PrivateSubnets, Some(kept)) => kept,
                 (Parameter::Network | Parameter::PrivateSubnets, None) => {
                     match self.given_network(parameter).await? {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use self::change_set::Outcome;
 use super::access::{Access, Place, Role, Session};
@@ -22,7 +23,9 @@ use super::template::Template;
 use crate::clock::Clock;
 use crate::domain::ids::ResourceName;
 use crate::domain::module::{Module, Part, PlannedModule};
-use crate::domain::plan::{Action, Plan, PlannedChange, PropertyChange, Resource, ResourceKind};
+use crate::domain::plan::{
+    Action, DELETION_POLICY, Plan, PlannedChange, PropertyChange, Resource, ResourceKind,
+};
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::{Answer, Observed, Planner, Question, Scope, Token};
 
@@ -71,7 +74,8 @@ struct Round<'a> {
 /// What becomes of a desired resource.
 struct Made {
     action: Action,
-    before: Option<BTreeMap<String, serde_json::Value>>,
+    /// The template by which the stack was made; nothing for a new one.
+    before: Option<Template>,
     resolved: BTreeMap<String, String>,
     parts: Vec<Part>,
 }
@@ -113,7 +117,10 @@ impl Planner for AwsPlanner {
                         resource,
                         kind,
                         external_id: standing.id.clone(),
-                        properties: fields(&calls, standing).await?.unwrap_or_default(),
+                        properties: template(&calls, standing)
+                            .await?
+                            .and_then(|template| template.fields())
+                            .unwrap_or_default(),
                     });
                 }
             }
@@ -221,14 +228,14 @@ impl Round<'_> {
 
     async fn new_stack(&mut self, resource: &Resource, module: &Module) -> Result<PlannedChange, Failure> {
         let resolved = self.resolve_new(resource, module).await?;
-        let given = looked_up::given(module, &resolved);
+        let given = looked_up::given(module, &resolved, None);
         let made = Made {
             action: Action::Create,
             before: None,
             parts: Template::read(&module.template)?.creates(&given),
             resolved,
         };
-        Ok(self.change(resource, module, made))
+        self.change(resource, module, made)
     }
 
     /// A resource whose stack stands; nothing if AWS is still busy with it.
@@ -242,9 +249,10 @@ impl Round<'_> {
             self.wait_for(STACK_TAKES);
             return Ok(None);
         }
-        let before = fields(&self.calls, standing).await?;
+        let before = template(&self.calls, standing).await?;
+        let fields = before.as_ref().and_then(Template::fields);
         let resolved = self
-            .resolve_existing(resource, module, standing, before.as_ref())
+            .resolve_existing(resource, module, standing, fields.as_ref())
             .await?;
         let parts = match self.change_set(module, standing, &resolved).await? {
             Outcome::Parts(parts) => parts,
@@ -264,13 +272,14 @@ impl Round<'_> {
             resolved,
             parts,
         };
-        Ok(Some(self.change(resource, module, made)))
+        Ok(Some(self.change(resource, module, made)?))
     }
 
-    fn change(&self, resource: &Resource, module: &Module, made: Made) -> PlannedChange {
-        let properties = match made.action {
-            Action::NoOp => Vec::new(),
-            _ => PropertyChange::between(made.before.as_ref(), &resource.properties),
+    fn change(&self, resource: &Resource, module: &Module, made: Made) -> Result<PlannedChange, Failure> {
+        let properties = match (made.action, &made.before) {
+            (Action::NoOp, _) => Vec::new(),
+            (_, None) => PropertyChange::between(None, &resource.properties),
+            (_, Some(before)) => changed(before, &Template::read(&module.template)?, resource),
         };
         let planned = PlannedModule {
             name: module.name.clone(),
@@ -279,13 +288,13 @@ impl Round<'_> {
             resolved: made.resolved,
             parts: made.parts,
         };
-        self.entry(
+        Ok(self.entry(
             &resource.name,
             resource.kind,
             made.action,
             properties,
             Some(planned),
-        )
+        ))
     }
 
     fn entry(
@@ -400,19 +409,25 @@ fn action(parts: &[Part]) -> Action {
     }
 }
 
-/// The request's fields that a stack was made from, where it says.
-async fn fields(
-    calls: &Calls<'_>,
-    standing: &Standing,
-) -> Result<Option<BTreeMap<String, serde_json::Value>>, Failure> {
+/// The template by which a stack was made.
+async fn template(calls: &Calls<'_>, standing: &Standing) -> Result<Option<Template>, Failure> {
     if standing.meaning()? == Meaning::Empty {
         return Ok(None);
     }
     let template = calls.template(&standing.id).await?;
     // Somebody may have changed it by hand into something that we do not read: then nothing is known of before.
-    Ok(Template::read(&template)
-        .ok()
-        .and_then(|template| template.fields()))
+    Ok(Template::read(&template).ok())
+}
+
+/// What changes of the request's fields for a resource, and of its deletion policy, which is one of the whole request.
+fn changed(before: &Template, after: &Template, resource: &Resource) -> Vec<PropertyChange> {
+    let with_policy = |fields: BTreeMap<String, Value>, template: &Template| {
+        let policy = template.deletion_policy();
+        let policy = policy.map(|policy| (DELETION_POLICY.to_owned(), policy.into()));
+        fields.into_iter().chain(policy).collect::<BTreeMap<_, _>>()
+    };
+    let fields = before.fields().map(|fields| with_policy(fields, before));
+    PropertyChange::between(fields.as_ref(), &with_policy(resource.properties.clone(), after))
 }
 
 /// The resource that a stack is of, if it is of that request.
