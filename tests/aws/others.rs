@@ -222,7 +222,7 @@ async fn what_can_safely_be_stopped_is_stopped() {
         4,
         Action::Update,
         "storage/receipts",
-        &never_ready(plain("receipts"), 60),
+        &never_ready(plain("receipts"), 5),
     );
     let parts = all_new(&json!({ "Resources": {
         "Handle": { "Type": "AWS::CloudFormation::WaitConditionHandle" },
