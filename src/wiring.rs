@@ -20,7 +20,6 @@ use crate::domain::ids::RepositoryId;
 use crate::domain::key::{Key, Outcome};
 use crate::domain::plan::Maker;
 use crate::domain::rules::ProviderKind;
-use crate::domain::step::Failure;
 use crate::forge::gitlab::projects::GitLabProjects;
 use crate::forge::gitlab::webhook::{GitLabWebhook, SecretsError, WebhookSecrets};
 use crate::forge::gitlab::{GIT_USERNAME, GitLab, GitLabOptions, GitLabOptionsError};
@@ -39,7 +38,7 @@ use crate::queue::Wake;
 use crate::store::{Keep, Lease, Store, StoreError, StoreOptions, Touch};
 use crate::worker::{Reconcile, ReconcileError, Worker, WorkerOptions};
 
-pub use crate::provider::aws::{Caller, StandIn};
+pub use crate::provider::aws::StandIn;
 pub use crate::store::Mark;
 
 /// How long one fetch from a forge may take.
@@ -128,11 +127,10 @@ impl Landfall {
         }
         let simulated = Maker::Provider(ProviderKind::Simulator);
         let on_aws = Maker::Provider(ProviderKind::Aws);
-        let aws = Aws::new(AwsOptions::new(clock.clone()));
-        let aws_client = http_client::build(&HttpClientOptions::default())?;
+        let aws = aws(clock.clone())?;
         let planners: [(Maker, Arc<dyn Planner>); 3] = [
             (simulated, Arc::new(simulator.planner())),
-            (on_aws, Arc::new(aws.planner(aws_client))),
+            (on_aws, Arc::new(aws.planner())),
             (Maker::Forge, Arc::new(RepositoryPlanner::new(Views::new(views)))),
         ];
         let providers: [(Maker, Arc<dyn Provider>); 3] = [
@@ -224,20 +222,13 @@ impl Landfall {
     }
 }
 
-/// Who Landfall is on AWS by itself, by the SDK's own conventions.
+/// AWS, by the SDK's own conventions.
 ///
 /// # Errors
-/// AWS's.
-pub async fn aws_caller(clock: Arc<dyn Clock>) -> Result<Caller, Failure> {
-    Aws::new(AwsOptions::new(clock)).caller().await
-}
-
-/// The network of the demo, on an AWS that stands in for the real one.
-///
-/// # Errors
-/// AWS's.
-pub async fn stand_in_network(clock: Arc<dyn Clock>) -> Result<StandIn, Failure> {
-    Aws::new(AwsOptions::new(clock)).stand_in_network().await
+/// A client for it that cannot be made.
+pub fn aws(clock: Arc<dyn Clock>) -> Result<Aws, WiringError> {
+    let http = http_client::build(&HttpClientOptions::default())?;
+    Ok(Aws::new(AwsOptions::new(clock, http)))
 }
 
 /// The program that this process runs.

@@ -112,7 +112,7 @@ async fn a_database_goes_with_a_last_snapshot_where_one_was_signed() {
     succeeded(world.done(&create).await);
     let mut delete = world.order(2, Action::Delete, "database/orders", &json!({}));
     delete.final_snapshot = true;
-    succeeded(world.done(&delete).await);
+    let (_, outputs) = succeeded(world.done(&delete).await);
     let seen = world
         .cloud
         .asked(json!([
@@ -121,7 +121,12 @@ async fn a_database_goes_with_a_last_snapshot_where_one_was_signed() {
         ]))
         .await;
     assert_eq!(seen[0]["DBInstances"], json!([]));
-    assert_eq!(seen[1]["DBSnapshots"][0]["DBInstanceIdentifier"], "orders");
+    let snapshot = &seen[1]["DBSnapshots"][0];
+    assert_eq!(snapshot["DBInstanceIdentifier"], "orders");
+    assert_eq!(
+        json!(outputs),
+        json!({ "finalSnapshot": snapshot["DBSnapshotIdentifier"] })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ use landfall::domain::module::{Module, Parameter, Part, PlannedModule};
 use landfall::domain::plan::{Action, Resource, ResourceKind};
 use landfall::domain::rules::{Aws as AwsRules, Environment, Network, ProviderKind};
 use landfall::domain::step::{Failure, FailureClass};
+use landfall::http_client::{HttpClientOptions, build};
 use landfall::provider::aws::stack::{network_stack_name, stack_name};
 use landfall::provider::aws::{Aws, AwsOptions, AwsProvider};
 use landfall::provider::{Order, Progress, Provider, Scope, Token};
@@ -63,6 +64,7 @@ fn environment() -> Environment {
 fn options(endpoint: &str, time: &Time) -> AwsOptions {
     AwsOptions {
         clock: Arc::new(time.clone()),
+        http: build(&HttpClientOptions::default()).unwrap(),
         endpoint: Some(endpoint.to_owned()),
         credentials: Some(Credentials::new("landfall", "a-word", None, None, "test")),
         calls_a_second: NonZeroU32::new(10_000).unwrap(),

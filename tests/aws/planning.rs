@@ -3,7 +3,6 @@
 use landfall::domain::change::Goal;
 use landfall::domain::plan::{KnownResource, Plan, PlannedChange, PlannedValue};
 use landfall::domain::request::{DeletionPolicy, Request};
-use landfall::http_client::{HttpClientOptions, build};
 use landfall::provider::aws::AwsPlanner;
 use landfall::provider::{Answer, Planner, Question};
 
@@ -12,7 +11,7 @@ use super::*;
 /// The looking half of a Landfall in that world.
 fn planner(world: &World) -> AwsPlanner {
     let endpoint = world.trouble.as_ref().unwrap_or(&world.cloud).url();
-    aws(endpoint, &world.time).planner(build(&HttpClientOptions::default()).unwrap())
+    aws(endpoint, &world.time).planner()
 }
 
 /// A bucket as the catalog renders one: the request's fields stand in it.
@@ -702,7 +701,7 @@ fn as_the_root(world: &World) -> AwsPlanner {
         credentials: Some(credentials),
         ..options(world.cloud.url(), &world.time)
     };
-    Aws::new(options).planner(build(&HttpClientOptions::default()).unwrap())
+    Aws::new(options).planner()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

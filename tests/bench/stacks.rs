@@ -135,6 +135,7 @@ fn aws(endpoint: &str, calls_a_second: NonZeroU32) -> AwsProvider {
     let credentials = aws_credential_types::Credentials::new("somebody", "a-word", None, None, "bench");
     Aws::new(AwsOptions {
         clock: Arc::new(SystemClock),
+        http: landfall::http_client::build(&Default::default()).expect("a client"),
         endpoint: Some(endpoint.to_owned()),
         credentials: Some(credentials),
         calls_a_second,

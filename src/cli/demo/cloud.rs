@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::clock::Clock;
-use crate::wiring::{StandIn, aws_caller, stand_in_network};
+use crate::wiring::{StandIn, aws};
 
 /// What makes things in the story.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -44,7 +44,8 @@ impl Cloud {
             }
             return Ok(Self::Simulator);
         }
-        let caller = aws_caller(clock.clone()).await.context(
+        let aws = aws(clock.clone())?;
+        let caller = aws.caller().await.context(
             "asking AWS which account this is: set AWS_ENDPOINT_URL, or credentials as for the AWS command line",
         )?;
         let is_here = caller.endpoint.as_deref().is_some_and(is_loopback);
@@ -61,7 +62,7 @@ impl Cloud {
             _ => {}
         }
         let network = if is_here {
-            Some(stand_in_network(clock.clone()).await?)
+            Some(aws.stand_in_network().await?)
         } else {
             None
         };

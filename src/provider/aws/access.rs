@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 use super::AwsOptions;
 use super::failure::Fault;
 use super::pace::Pace;
+use super::query::Query;
 use crate::clock::Clock;
 use crate::domain::ids::{EnvironmentName, RepositoryId};
 use crate::domain::step::{Failure, FailureClass};
@@ -171,6 +172,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Session>>>;
 /// Gives out sessions, and keeps them until shortly before they end.
 pub struct Access {
     options: AwsOptions,
+    query: Query,
     base: OnceCell<SdkConfig>,
     sessions: Mutex<BTreeMap<Place, Slot>>,
     paces: Mutex<BTreeMap<String, Arc<Pace>>>,
@@ -184,8 +186,10 @@ impl fmt::Debug for Access {
 
 impl Access {
     pub(super) fn new(options: AwsOptions) -> Self {
+        let query = Query::new(options.http.clone(), options.clock.clone());
         Self {
             options,
+            query,
             base: OnceCell::new(),
             sessions: Mutex::default(),
             paces: Mutex::default(),
@@ -234,6 +238,11 @@ impl Access {
             region: config.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned(),
             endpoint: config.endpoint_url().map(str::to_owned),
         })
+    }
+
+    /// What asks the services that no SDK is built for.
+    pub(super) fn query(&self) -> &Query {
+        &self.query
     }
 
     /// The time as it is here.

@@ -113,6 +113,7 @@ impl AwsProvider {
             keep_failed: scope.environment.aws.as_ref().is_some_and(|aws| aws.keep_failed),
             breakable: !is_network && !module.template.contains("Retain"),
             cluster: Wanted::of(resource)?,
+            snapshot_of: None,
             phase: Phase::Deleting,
         };
         let step = order.key.to_string();
@@ -287,6 +288,7 @@ impl AwsProvider {
             keep_failed: false,
             breakable: false,
             cluster: None,
+            snapshot_of: None,
             phase: Phase::Deleting,
         };
         let stands = match standing.meaning()? {
@@ -312,6 +314,13 @@ impl AwsProvider {
             );
             return Err(refused(reason));
         }
+        let job = match stands && order.final_snapshot {
+            true => Job {
+                snapshot_of: database(&calls, &standing.id).await?,
+                ..job
+            },
+            false => job,
+        };
         if standing.protected {
             calls.protect(&standing.id, false).await?;
         }
@@ -357,6 +366,13 @@ impl AwsProvider {
             | Phase::Deleting => Ok(()),
         }
     }
+}
+
+/// What RDS calls the database of a stack.
+async fn database(calls: &Calls<'_>, stack: &str) -> Result<Option<String>, Failure> {
+    let resources = calls.resources(stack).await?.into_iter();
+    let mut databases = resources.filter(|resource| resource.kind == "AWS::RDS::DBInstance");
+    Ok(databases.next().map(|database| database.id))
 }
 
 /// Whether a template, in YAML or JSON, takes a snapshot of something before it goes.

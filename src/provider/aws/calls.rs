@@ -49,6 +49,17 @@ pub(super) struct Draft<'a> {
     pub(super) keep_failed: bool,
 }
 
+/// A resource of a stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StackResource {
+    /// The logical id.
+    pub(super) name: String,
+    /// Such as `AWS::RDS::DBInstance`.
+    pub(super) kind: String,
+    /// What it is called in its service; empty for what is not there yet.
+    pub(super) id: String,
+}
+
 /// How far a change set is.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ChangeSet {
@@ -487,8 +498,20 @@ impl<'a> Calls<'a> {
         Ok(events)
     }
 
-    /// The resources of a stack that are there, all pages: logical id → type.
-    pub(super) async fn resources(&self, stack: &str) -> Result<Vec<(String, String)>, Failure> {
+    /// The newest snapshot that was taken of a database by order: its id.
+    pub(super) async fn newest_snapshot(&self, database: &str) -> Result<Option<String>, Failure> {
+        let query = self.access.query();
+        match query.newest_snapshot(&self.session, database).await {
+            Ok(snapshot) => Ok(snapshot),
+            Err(fault) => {
+                let activity = format!("looking for the last snapshot of {database}");
+                Err(self.failed(fault, &activity).await)
+            }
+        }
+    }
+
+    /// The resources of a stack that are there, all pages.
+    pub(super) async fn resources(&self, stack: &str) -> Result<Vec<StackResource>, Failure> {
         let (mut resources, mut next) = (Vec::new(), None);
         loop {
             let client = self.session.cloudformation().await;
@@ -511,10 +534,11 @@ impl<'a> Calls<'a> {
                 )
             });
             resources.extend(there.filter_map(|resource| {
-                Some((
-                    resource.logical_resource_id()?.to_owned(),
-                    resource.resource_type()?.to_owned(),
-                ))
+                Some(StackResource {
+                    name: resource.logical_resource_id()?.to_owned(),
+                    kind: resource.resource_type()?.to_owned(),
+                    id: resource.physical_resource_id().unwrap_or_default().to_owned(),
+                })
             }));
             next = page.next_token().map(str::to_owned);
             if next.is_none() {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Place;
 use super::calls::{Calls, ChangeSet};
+use super::cluster::NOT_CHECKED;
 use super::failure::{Fault, class_of_resource, says_nothing_to_do};
 use super::settling::Wanted;
 use super::stack::{Meaning, Standing};
@@ -22,6 +23,9 @@ use crate::provider::{Progress, Token};
 const LOOKS: [(i64, u64); 4] = [(10, 1), (60, 3), (5 * 60, 10), (20 * 60, 30)];
 /// How long one that is older is left alone.
 const LAST_LOOK: Duration = Duration::from_secs(60);
+
+/// The output of a deletion that names the snapshot that was taken first.
+const FINAL_SNAPSHOT_OUTPUT: &str = "finalSnapshot";
 
 /// What is being done to one stack. Its token is this in JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +51,9 @@ pub(super) struct Job {
     /// What is waited for once the stack is complete, where it is a cluster's.
     #[serde(default)]
     pub(super) cluster: Option<Wanted>,
+    /// The database that a last snapshot is taken of, in RDS's words.
+    #[serde(default)]
+    pub(super) snapshot_of: Option<String>,
     /// How far it is.
     pub(super) phase: Phase,
 }
@@ -351,10 +358,7 @@ impl Job {
         tells: bool,
     ) -> Result<Progress, Failure> {
         match (meaning(standing.as_ref())?, standing) {
-            (Meaning::Gone, _) | (_, None) => Ok(Progress::Succeeded {
-                external_id: self.stack,
-                outputs: Default::default(),
-            }),
+            (Meaning::Gone, _) | (_, None) => self.gone(calls).await,
             (Meaning::Going | Meaning::Busy, Some(standing)) => {
                 self.still(calls, &standing, now, tells).await
             }
@@ -366,6 +370,30 @@ impl Job {
                     .await
             }
         }
+    }
+
+    /// It is deleted. What stays of a database is told by its name.
+    async fn gone(self, calls: &Calls<'_>) -> Result<Progress, Failure> {
+        let found = match &self.snapshot_of {
+            Some(database) => calls.newest_snapshot(database).await,
+            None => Ok(None),
+        };
+        let output = match found {
+            Ok(snapshot) => snapshot.map(|id| (FINAL_SNAPSHOT_OUTPUT, id)),
+            Err(failure) if failure.class.may_pass() => return Err(failure),
+            // What was signed off is done all the same.
+            Err(failure) => Some((
+                NOT_CHECKED,
+                format!("what the last snapshot is called: {}", failure.reason),
+            )),
+        };
+        Ok(Progress::Succeeded {
+            external_id: self.stack,
+            outputs: output
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect(),
+        })
     }
 
     /// Has CloudFormation delete the stack, and says so in these words.
@@ -527,6 +555,7 @@ mod tests {
             keep_failed: false,
             breakable: false,
             cluster: None,
+            snapshot_of: None,
             phase,
         }
     }

@@ -42,6 +42,8 @@ pub const CALLS_A_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
 pub struct AwsOptions {
     /// The time by which credentials end and operations are asked after.
     pub clock: Arc<dyn Clock>,
+    /// What the services are asked through that no SDK is built for.
+    pub http: reqwest::Client,
     /// The address that stands for all of AWS; the SDK's own conventions where it is not given (`AWS_ENDPOINT_URL`).
     pub endpoint: Option<String>,
     /// What Landfall runs as; the SDK's own chain where it is not given.
@@ -53,9 +55,10 @@ pub struct AwsOptions {
 impl AwsOptions {
     /// As the SDK's own conventions say.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, http: reqwest::Client) -> Self {
         Self {
             clock,
+            http,
             endpoint: None,
             credentials: None,
             calls_a_second: CALLS_A_SECOND,
@@ -95,10 +98,10 @@ impl Aws {
         self.access.caller().await
     }
 
-    /// The looking half. It asks EC2 and SSM through that client.
+    /// The looking half.
     #[must_use]
-    pub fn planner(&self, http: reqwest::Client) -> AwsPlanner {
-        AwsPlanner::new(self.access.clone(), http, self.clock.clone())
+    pub fn planner(&self) -> AwsPlanner {
+        AwsPlanner::new(self.access.clone(), self.clock.clone())
     }
 
     /// The way into accounts.

@@ -1,5 +1,5 @@
-//! A small signed client for what is asked so seldom that an SDK of its own is not worth building: EC2's query protocol
-//! (XML) and SSM's JSON. It reads only. Where it calls follows from the region, or is the endpoint of the SDK's own
+//! A small signed client for what is asked so seldom that an SDK of its own is not worth building: the query protocol of
+//! EC2 and RDS (XML) and SSM's JSON. It reads only. Where it calls follows from the region, or is the endpoint of the SDK's own
 //! configuration, and never from anything that a request or an answer says.
 
 use std::sync::Arc;
@@ -27,10 +27,12 @@ const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
 const MOST_PAGES: usize = 50;
 /// EC2's version, as its API reference names it.
 const EC2_VERSION: &str = "2016-11-15";
+/// RDS's.
+const RDS_VERSION: &str = "2014-10-31";
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 const JSON: &str = "application/x-amz-json-1.1";
 
-/// Asks EC2 and SSM.
+/// Asks EC2, RDS and SSM.
 #[derive(Clone)]
 pub(super) struct Query {
     http: reqwest::Client,
@@ -78,7 +80,7 @@ impl Query {
                 service: "ec2",
                 content_type: FORM,
                 target: None,
-                body: form(action, parameters, next.as_deref()),
+                body: form(action, EC2_VERSION, parameters, next.as_deref()),
             };
             let answer = self.call(session, call, xml_fault).await?;
             let page = roxmltree::Document::parse(&answer).map_err(|error| unreadable(action, &error))?;
@@ -96,6 +98,31 @@ impl Query {
         Err(ours(format!(
             "{action}: the answer has more than {MOST_PAGES} pages"
         )))
+    }
+
+    /// The newest snapshot of a database that was taken by order and not by RDS itself: its id. A database has a hundred
+    /// of them at most, which is a page.
+    /// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBSnapshots.html>
+    ///
+    /// # Errors
+    /// What RDS or the way to it says.
+    pub(super) async fn newest_snapshot(
+        &self,
+        session: &Session,
+        database: &str,
+    ) -> Result<Option<String>, Fault> {
+        let action = "DescribeDBSnapshots";
+        let parameters = [("DBInstanceIdentifier", database), ("SnapshotType", "manual")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let call = Call {
+            service: "rds",
+            content_type: FORM,
+            target: None,
+            body: form(action, RDS_VERSION, &parameters, None),
+        };
+        let answer = self.call(session, call, xml_fault).await?;
+        let page = roxmltree::Document::parse(&answer).map_err(|error| unreadable(action, &error))?;
+        Ok(newest_of(&page))
     }
 
     /// The value of a parameter that SSM publishes.
@@ -142,10 +169,10 @@ impl Query {
     }
 }
 
-fn form(action: &str, parameters: &[(String, String)], next: Option<&str>) -> String {
+fn form(action: &str, version: &str, parameters: &[(String, String)], next: Option<&str>) -> String {
     Serializer::new(String::new())
         .append_pair("Action", action)
-        .append_pair("Version", EC2_VERSION)
+        .append_pair("Version", version)
         .extend_pairs(parameters)
         .extend_pairs(next.map(|next| ("NextToken", next)))
         .finish()
@@ -225,6 +252,19 @@ pub(super) fn items<'d, 'i: 'd>(
     holder
         .into_iter()
         .flat_map(|holder| holder.children().filter(|item| item.has_tag_name_of("item")))
+}
+
+/// The id of the newest of some snapshots.
+fn newest_of(page: &roxmltree::Document<'_>) -> Option<String> {
+    let snapshots = page
+        .descendants()
+        .filter(|node| node.has_tag_name_of("DBSnapshot"));
+    // Times in RDS's form sort as they follow each other; one that is still being taken has none.
+    let newest = snapshots.max_by_key(|snapshot| {
+        let taken_at = text(*snapshot, "SnapshotCreateTime").filter(|time| !time.is_empty());
+        (taken_at.is_none(), taken_at)
+    });
+    newest.and_then(|snapshot| text(snapshot, "DBSnapshotIdentifier"))
 }
 
 trait Named {
@@ -311,6 +351,25 @@ mod tests {
              SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, \
              Signature=8baa7e8a843cc24e2ffdb0b935e1404f12d57da054d038ce9ff388d409853853"
         );
+    }
+
+    #[test]
+    fn the_newest_snapshot_is_the_one_that_was_taken_last() {
+        let newest = |snapshots: &[(&str, &str)]| {
+            let entry = |(id, time): &(&str, &str)| {
+                format!(
+                    "<DBSnapshot><DBSnapshotIdentifier>{id}</DBSnapshotIdentifier>\
+                     <SnapshotCreateTime>{time}</SnapshotCreateTime></DBSnapshot>"
+                )
+            };
+            let entries: String = snapshots.iter().map(entry).collect();
+            let page = format!("<R xmlns=\"x\"><DBSnapshots>{entries}</DBSnapshots></R>");
+            newest_of(&roxmltree::Document::parse(&page).unwrap())
+        };
+        let (old, new) = (("old", "2026-09-30T09:00:00Z"), ("new", "2026-10-01T08:00:00Z"));
+        assert_eq!(newest(&[new, old]).as_deref(), Some("new"));
+        assert_eq!(newest(&[old, ("taking", ""), new]).as_deref(), Some("taking"));
+        assert_eq!(newest(&[]), None);
     }
 
     #[test]

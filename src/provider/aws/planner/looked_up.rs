@@ -85,7 +85,7 @@ impl Round<'_> {
     }
 
     async fn subnets(&self, ids: &std::collections::BTreeSet<String>) -> Result<Vec<Subnet>, Failure> {
-        let found = network::subnets(&self.planner.query, &self.session, ids).await;
+        let found = network::subnets(self.planner.access.query(), &self.session, ids).await;
         match found {
             Ok(found) => Ok(found),
             Err(fault) => Err(self.calls.failed(fault, "looking at the subnets").await),
@@ -153,7 +153,7 @@ impl Round<'_> {
         if let Some(kept) = signed.and_then(|signed| signed.resolved.get(parameter)) {
             return Ok(kept.clone());
         }
-        let found = images::image(&self.planner.query, &self.session, published).await;
+        let found = images::image(self.planner.access.query(), &self.session, published).await;
         match found {
             Ok(found) => Ok(found),
             Err(fault) => {

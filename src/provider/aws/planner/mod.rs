@@ -17,7 +17,6 @@ use self::change_set::Outcome;
 use super::access::{Access, Place, Role, Session};
 use super::calls::Calls;
 use super::changes::is_losing;
-use super::query::Query;
 use super::stack::{self, Meaning, Standing, stack_name};
 use super::template::Template;
 use crate::clock::Clock;
@@ -38,7 +37,6 @@ const STACK_TAKES: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct AwsPlanner {
     access: Arc<Access>,
-    query: Query,
     clock: Arc<dyn Clock>,
 }
 
@@ -81,12 +79,8 @@ struct Made {
 }
 
 impl AwsPlanner {
-    pub(super) fn new(access: Arc<Access>, http: reqwest::Client, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            access,
-            query: Query::new(http, clock.clone()),
-            clock,
-        }
+    pub(super) fn new(access: Arc<Access>, clock: Arc<dyn Clock>) -> Self {
+        Self { access, clock }
     }
 
     async fn round<'a>(&'a self, question: &'a Question) -> Result<Round<'a>, Failure> {
@@ -376,14 +370,14 @@ impl Round<'_> {
         let resources = self.calls.resources(&standing.id).await?;
         let mut parts: Vec<Part> = resources
             .into_iter()
-            .map(|(name, kind)| Part {
-                action: if template.retains(&name) {
+            .map(|resource| Part {
+                action: if template.retains(&resource.name) {
                     Action::Retain
                 } else {
                     Action::Delete
                 },
-                name,
-                kind,
+                name: resource.name,
+                kind: resource.kind,
                 properties: Vec::new(),
             })
             .collect();
