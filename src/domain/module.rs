@@ -1,7 +1,7 @@
 //! Modules: versioned templates that make a request's resource out of a cloud's own resources. Rendered by the catalog,
 //! handed to a provider; what a plan of one comes to is signed with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,9 @@ pub struct PlannedModule {
     pub digest: Option<Digest>,
     /// Parameter → what was looked up for it once, at review.
     pub resolved: BTreeMap<String, String>,
+    /// Those of the parameters that it was made with before, and that stay as they are.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<String>,
     /// What happens to each of the cloud's own resources, sorted by name.
     pub parts: Vec<Part>,
 }
@@ -79,6 +82,12 @@ pub struct Part {
 }
 
 impl PlannedModule {
+    /// What was looked up anew: parameter and value, without what it was made with before.
+    pub fn looked_up(&self) -> impl Iterator<Item = (&String, &String)> {
+        let is_new = |(name, _): &(&String, &String)| !self.kept.contains(*name);
+        self.resolved.iter().filter(is_new)
+    }
+
     /// Whether this does no more than the signed one: the same template and what was looked up for it, each part signed
     /// or gone, each update of signed properties or fewer.
     #[must_use]
@@ -133,6 +142,7 @@ mod tests {
             version: "1.0.0".into(),
             digest: Some(Digest::of(b"template")),
             resolved: BTreeMap::new(),
+            kept: BTreeSet::new(),
             parts,
         }
     }

@@ -586,6 +586,7 @@ mod tests {
                 version: "1.0.0".into(),
                 digest: None,
                 resolved: BTreeMap::new(),
+                kept: BTreeSet::new(),
                 parts,
             }),
             ..planned("cluster/main", ResourceKind::Cluster, action)
@@ -633,6 +634,7 @@ mod tests {
                 version: "1.0.0".into(),
                 digest: None,
                 resolved: BTreeMap::new(),
+                kept: BTreeSet::new(),
                 parts: vec![crate::domain::module::Part {
                     name: "Nodes".into(),
                     kind: "AWS::EKS::Nodegroup".into(),

@@ -33,15 +33,22 @@ pub(super) fn parts(acting: &[&PlannedChange], one: bool, detail: Detail, left_o
             .ours(".\n");
     }
     for change in acting.iter().take(detail.destructive) {
-        for (parameter, value) in change.module.iter().flat_map(|module| &module.resolved) {
+        let found: Vec<Markup> = change
+            .module
+            .iter()
+            .flat_map(|module| module.looked_up())
+            .map(|(parameter, value)| {
+                let name = Markup::new().code(parameter, 80);
+                name.ours(" is ").code(value, detail.text)
+            })
+            .collect();
+        if !found.is_empty() {
             list = list
-                .ours("- 📎 ")
+                .ours("- 📎 Looked up for ")
                 .markup(&subject(change, one))
-                .ours(": ")
-                .code(parameter, 80)
-                .ours(" is ")
-                .code(value, detail.text)
-                .ours(", looked up for this plan and kept.\n");
+                .ours(", and kept from now on: ")
+                .markup(&Markup::joined(&found, ", "))
+                .ours(".\n");
         }
     }
     if !list.is_empty() {
@@ -124,7 +131,12 @@ mod tests {
             name: "virtual-machine".into(),
             version: "1.0.0".into(),
             digest: None,
-            resolved: [(format!("ImageId{text}"), format!("ami-0a1b{text}"))].into(),
+            resolved: [
+                (format!("ImageId{text}"), format!("ami-0a1b{text}")),
+                ("VpcId".to_owned(), "vpc-1".to_owned()),
+            ]
+            .into(),
+            kept: ["VpcId".to_owned()].into(),
             parts: vec![
                 part(
                     "Instance",
@@ -150,13 +162,17 @@ mod tests {
         let shown = shown("");
         for said in [
             "- ⚠️ **REPLACE** `Instance` (`AWS::EC2::Instance`) of `virtual-machine/web`.",
-            "- 📎 `virtual-machine/web`: `ImageId` is `ami-0a1b`, looked up for this plan and kept.",
+            "- 📎 Looked up for `virtual-machine/web`, and kept from now on: `ImageId` is `ami-0a1b`.",
             "<details><summary>What this comes to in the cloud: 2 resources</summary>",
             "| `virtual-machine/web` | `Profile` (`AWS::IAM::InstanceProfile`) | create |  |",
         ] {
             assert!(shown.contains(said), "{said}\n{shown}");
         }
         assert!(!shown.contains("`Role`"), "{shown}");
+        assert!(
+            !shown.contains("VpcId"),
+            "it is there already, and stays: {shown}"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod protection;
 mod story;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -269,6 +269,7 @@ fn signed(order: Order, module: Module, parts: Vec<Part>) -> Order {
         version: module.version.clone(),
         digest: Some(module.digest()),
         resolved: BTreeMap::new(),
+        kept: BTreeSet::new(),
         parts,
     };
     Order {

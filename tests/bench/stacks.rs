@@ -3,7 +3,7 @@
 //! address of an AWS on this machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -98,6 +98,7 @@ fn order(number: usize) -> Order {
         version: module.version.clone(),
         digest: Some(module.digest()),
         resolved: BTreeMap::new(),
+        kept: BTreeSet::new(),
         parts: vec![
             part("Handle", "AWS::CloudFormation::WaitConditionHandle"),
             part("Ready", "AWS::CloudFormation::WaitCondition"),

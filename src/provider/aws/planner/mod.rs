@@ -75,6 +75,7 @@ struct Made {
     /// The template by which the stack was made; nothing for a new one.
     before: Option<Template>,
     resolved: BTreeMap<String, String>,
+    kept: BTreeSet<String>,
     parts: Vec<Part>,
 }
 
@@ -228,6 +229,7 @@ impl Round<'_> {
             before: None,
             parts: Template::read(&module.template)?.creates(&given),
             resolved,
+            kept: BTreeSet::new(),
         };
         self.change(resource, module, made)
     }
@@ -260,9 +262,15 @@ impl Round<'_> {
             // Made, and nobody recorded it: it is still to be made, as it was signed, and the provider finds it there.
             return Ok(Some(self.new_stack(resource, module).await?));
         }
+        let is_kept = |(name, value): &(&String, &String)| standing.parameters.get(*name) == Some(*value);
         let made = Made {
             action: action(&parts),
             before,
+            kept: resolved
+                .iter()
+                .filter(is_kept)
+                .map(|(name, _)| name.clone())
+                .collect(),
             resolved,
             parts,
         };
@@ -280,6 +288,7 @@ impl Round<'_> {
             version: module.version.clone(),
             digest: Some(module.digest()),
             resolved: made.resolved,
+            kept: made.kept,
             parts: made.parts,
         };
         Ok(self.entry(
@@ -351,6 +360,7 @@ impl Round<'_> {
             version: version.to_owned(),
             digest: None,
             resolved: BTreeMap::new(),
+            kept: BTreeSet::new(),
             parts,
         };
         Ok(Some(self.entry(
