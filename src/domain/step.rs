@@ -88,7 +88,8 @@ pub enum StepState {
     Waiting {
         /// From 1.
         attempt: u32,
-        /// The provider's token.
+        /// The provider's token; empty where it is written down for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         token: String,
         /// When to ask again.
         poll_at: Timestamp,
@@ -222,6 +223,35 @@ impl StepState {
                 });
             }
         })
+    }
+
+    /// Whether it only goes on waiting: the provider was asked after it, and is not done. Neither a decision nor an act.
+    #[must_use]
+    pub fn still_waits(&self, before: &Self) -> bool {
+        match (before, self) {
+            (Self::Waiting { attempt: before, .. }, Self::Waiting { attempt, .. }) => before == attempt,
+            _ => false,
+        }
+    }
+
+    /// Whether it still waits, and the provider has nothing new to say either.
+    #[must_use]
+    pub fn says_nothing_new(&self, before: &Self) -> bool {
+        let words = |state: &Self| match state {
+            Self::Waiting { message, .. } => Some(message.clone()),
+            _ => None,
+        };
+        self.still_waits(before) && words(self) == words(before)
+    }
+
+    /// What is written down of it for good: all but the provider's token, which means something to the provider only.
+    #[must_use]
+    pub fn without_token(&self) -> Self {
+        let mut state = self.clone();
+        if let Self::Waiting { token, .. } = &mut state {
+            token.clear();
+        }
+        state
     }
 
     /// Whether nothing will happen to it any more.
@@ -358,6 +388,36 @@ mod tests {
         };
         assert!(message.starts_with("creating Database"), "{message}");
         assert!(!message.contains("abcdefghij"), "{message}");
+    }
+
+    #[test]
+    fn only_an_attempt_that_waits_as_before_goes_on_waiting() {
+        let waits = |attempt, token: &str, message: &str| StepState::Waiting {
+            attempt,
+            token: token.into(),
+            poll_at: Timestamp::UNIX_EPOCH,
+            message: message.into(),
+        };
+        let before = waits(1, "a", "creating Key");
+        let later = waits(1, "b", "creating Bucket");
+        assert!(later.still_waits(&before) && !later.says_nothing_new(&before));
+        assert!(waits(1, "b", "creating Key").says_nothing_new(&before));
+        assert!(!waits(2, "a", "creating Key").still_waits(&before));
+        assert!(!before.still_waits(&StepState::Started { attempt: 1 }));
+        for state in states().iter().filter(|state| state.name() != "waiting") {
+            assert!(!state.still_waits(&before), "{}", state.name());
+        }
+    }
+
+    #[test]
+    fn what_is_written_down_holds_no_token_and_all_else() {
+        for state in states() {
+            let written = serde_json::to_string(&state.without_token()).unwrap();
+            assert!(!written.contains("token"), "{written}");
+            let read: StepState = serde_json::from_str(&written).unwrap();
+            assert_eq!(read.name(), state.name());
+            assert_eq!(read, state.without_token());
+        }
     }
 
     #[test]

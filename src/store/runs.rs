@@ -168,7 +168,8 @@ impl Store {
     }
 
     /// Lets something happen to a step, and touches what follows from it: its run, the poll of its environment, its
-    /// report. Answers the step's new state.
+    /// report. Answers the step's new state. What only goes on waiting is neither a decision nor an act: it leaves no
+    /// audit record, and a line in the step's log only where the provider says something new.
     ///
     /// # Errors
     /// Those of the database, a lost lease, and an event that cannot happen.
@@ -194,19 +195,25 @@ impl Store {
                 let before: StepState = from_json("step state", &before)?;
                 let step: Step = from_json("step", &step)?;
                 let state = before.next(event)?;
-                write_state(connection, id, &resource, &state, now).await?;
+                write_state(connection, id, &resource, &state).await?;
+                let written = state.without_token();
+                if !state.says_nothing_new(&before) {
+                    log(connection, id, &resource, &written, now).await?;
+                }
                 if let StepState::Succeeded { external_id, outputs } = &state {
                     put_resource(connection, &run, id, &step, external_id, outputs, now).await?;
                 }
                 if run.state == RunState::Queued && matches!(state, StepState::Started { .. }) {
                     write_run_state(connection, &run.repository, id, RunState::Running, now).await?;
                 }
-                let record = Record::Step {
-                    run: id,
-                    resource: resource.clone(),
-                    state: state.clone(),
-                };
-                audit::append(connection, &run.repository, &record, now).await?;
+                if !state.still_waits(&before) {
+                    let record = Record::Step {
+                        run: id,
+                        resource: resource.clone(),
+                        state: written,
+                    };
+                    audit::append(connection, &run.repository, &record, now).await?;
+                }
                 follow(connection, &run, id, &state, &lease, now).await?;
                 Ok(state)
             })
@@ -412,7 +419,6 @@ async fn write_state(
     id: RunId,
     resource: &ResourceName,
     state: &StepState,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
     let poll_at = match state {
         StepState::Waiting { poll_at, .. } => Some(to_micros(*poll_at)),
@@ -422,15 +428,26 @@ async fn write_state(
     sqlx::query("UPDATE steps SET state = ?3, poll_at = ?4 WHERE run = ?1 AND resource = ?2")
         .bind(id.to_string())
         .bind(resource.as_str())
-        .bind(&text)
+        .bind(text)
         .bind(poll_at)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// A line of the step's log.
+async fn log(
+    connection: &mut SqliteConnection,
+    id: RunId,
+    resource: &ResourceName,
+    state: &StepState,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO step_log (run, resource, at, state) VALUES (?1, ?2, ?3, ?4)")
         .bind(id.to_string())
         .bind(resource.as_str())
         .bind(to_micros(now))
-        .bind(text)
+        .bind(to_json("step state", state)?)
         .execute(connection)
         .await?;
     Ok(())

@@ -18,6 +18,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 
 mod journeys;
+mod waiting;
 
 const FILE: &str = "landfall.db";
 
@@ -85,16 +86,21 @@ async fn sealed_log(folder: &Path) -> Digest {
 
 /// Somebody who can write to the database file, and knows what they do.
 async fn manipulates(folder: &Path, statements: &str) {
-    let options = SqliteConnectOptions::new().filename(folder.join(FILE));
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
     let triggers =
         "DROP TRIGGER audit_is_kept; DROP TRIGGER audit_is_not_replaced; DROP TRIGGER audit_is_sealed_once;";
     for statements in [triggers, statements] {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        does(folder, statements).await;
     }
+}
+
+/// Statements, past the store.
+async fn does(folder: &Path, statements: &str) {
+    let options = SqliteConnectOptions::new().filename(folder.join(FILE));
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 }
 
