@@ -4,15 +4,26 @@ package nodes
 # The most nodes of a pool, by size.
 most := {"Small": 10, "Medium": 5, "Large": 3}
 
-pools contains {"name": name, "size": pool.size, "max": pool.max, "capacity": pool.capacity} if {
-	some resource in input.request.after.resources
+pools_of(request) := {{"name": name, "size": pool.size, "max": pool.max, "capacity": pool.capacity} |
+	some resource in request.resources
 	resource.kind == "Cluster"
 	some name, pool in resource.properties.nodePools
+}
+
+pools := pools_of(input.request.after)
+
+# One that is too large already may stay or shrink.
+was_as_large(pool) if {
+	some before in pools_of(input.request.before)
+	before.name == pool.name
+	before.size == pool.size
+	before.max >= pool.max
 }
 
 deny contains message if {
 	some pool in pools
 	pool.max > most[pool.size]
+	not was_as_large(pool)
 	message := {
 		"msg": sprintf("the pool %s may grow to %d nodes, and %d of the size %s are allowed", [
 			pool.name,

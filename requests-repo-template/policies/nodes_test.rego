@@ -4,11 +4,15 @@ import data.nodes
 
 pool(size, most, capacity) := {"size": size, "min": 1, "max": most, "capacity": capacity}
 
-asked(pools) := {"request": {"after": {"resources": [{
+cluster(pools) := {"resources": [{
 	"name": "cluster/main",
 	"kind": "Cluster",
 	"properties": {"nodePools": pools},
-}]}}}
+}]}
+
+asked(pools) := {"request": {"after": cluster(pools)}}
+
+changed(before, after) := {"request": {"before": cluster(before), "after": cluster(after)}}
 
 test_pools_that_are_allowed if {
 	count(nodes.deny) == 0 with input as asked({"workers": pool("Small", 10, "OnDemand"), "big": pool("Large", 3, "Spot")})
@@ -17,6 +21,18 @@ test_pools_that_are_allowed if {
 test_a_pool_that_is_too_large if {
 	some message in nodes.deny with input as asked({"workers": pool("Large", 4, "OnDemand")})
 	message.msg == "the pool workers may grow to 4 nodes, and 3 of the size Large are allowed"
+}
+
+test_a_pool_that_is_too_large_already_may_shrink if {
+	before := {"workers": pool("Large", 6, "OnDemand")}
+	count(nodes.deny) == 0 with input as changed(before, {"workers": pool("Large", 5, "OnDemand")})
+	count(nodes.deny) == 0 with input as changed(before, before)
+	count(nodes.deny) == 1 with input as changed(before, {"workers": pool("Large", 7, "OnDemand")})
+}
+
+test_a_pool_that_is_too_large_already_takes_no_other_size if {
+	before := {"workers": pool("Small", 12, "OnDemand")}
+	count(nodes.deny) == 1 with input as changed(before, {"workers": pool("Large", 4, "OnDemand")})
 }
 
 test_all_spot_is_told if {

@@ -352,7 +352,12 @@ fn clashes(
     let all: Vec<(String, Request)> = staying.chain(coming.iter().cloned()).collect();
     // What clashes among files that were accepted long ago is not this merge request's to answer for.
     let rules = accepted.current_rules();
-    check_together(rules, &all)
+    let before: Vec<&Request> = accepted
+        .files
+        .values()
+        .filter_map(|file| file.request.as_ref())
+        .collect();
+    check_together(rules, &before, &all)
         .into_iter()
         .filter(|f| touched.contains(f.place.path.as_str()))
         .collect()

@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::check::{ChangedFile, check_file, check_together};
 use super::*;
-use crate::domain::finding::{Finding, Severity};
+use crate::domain::finding::{Code, Finding, Severity};
 use crate::domain::rules::Rules;
 use crate::domain::rules::check::check_rules;
 use crate::domain::tree::Mode;
@@ -231,14 +231,28 @@ fn a_team_has_as_many_clusters_as_the_environment_allows() {
         (format!("requests/web-team/{name}.yaml"), request)
     };
     let rules = rules();
-    assert_eq!(check_together(Some(&rules), &[cluster("one")]), []);
-    let findings = check_together(Some(&rules), &[cluster("one"), cluster("two")]);
+    assert_eq!(check_together(Some(&rules), &[], &[cluster("one")]), []);
+    let findings = check_together(Some(&rules), &[], &[cluster("one"), cluster("two")]);
     assert_eq!(told(&findings), ["over-limit 1:1", "over-limit 1:1"]);
     assert_eq!(
         findings[0].message,
         "The team `web-team` would have 2 clusters in `prod`, and 1 are allowed: `1 of Cluster/one` and `1 of Cluster/two`."
     );
-    assert_eq!(check_together(None, &[cluster("one"), cluster("two")]), []);
+    assert_eq!(check_together(None, &[], &[cluster("one"), cluster("two")]), []);
+}
+
+#[test]
+fn a_cluster_that_is_larger_than_is_allowed_now_may_stay_or_shrink() {
+    let mut before = valid(CLUSTER);
+    before.environment = "prod".parse().expect("a name");
+    for (max, refused) in [("max: 3", false), ("max: 2", false), ("max: 4", true)] {
+        let text = changed("environment: dev", "environment: prod").replace("max: 3", max);
+        let (_, findings) = check(Some(&before), &text);
+        let over = findings.iter().any(|finding| finding.code == Code::OverLimit);
+        assert_eq!(over, refused, "{max}: {findings:?}");
+        let (_, findings) = check(None, &text);
+        assert!(!findings.is_empty(), "a new one may not be so large");
+    }
 }
 
 proptest! {

@@ -25,9 +25,13 @@ pub struct TreeCheck {
 }
 
 /// What requests say of each other: two files with one key, and more of them than the rules allow. Takes every request
-/// that will be there: accepted ones that stay, and changed ones.
+/// that was there before, and every one that will be there: accepted ones that stay, and changed ones.
 #[must_use]
-pub fn check_together(rules: Option<&Rules>, checked: &[(String, Request)]) -> Vec<Finding> {
+pub fn check_together(
+    rules: Option<&Rules>,
+    before: &[&Request],
+    checked: &[(String, Request)],
+) -> Vec<Finding> {
     let mut by_key: BTreeMap<&RequestKey, Vec<&str>> = BTreeMap::new();
     for (path, request) in checked {
         by_key.entry(&request.key).or_default().push(path);
@@ -52,7 +56,7 @@ pub fn check_together(rules: Option<&Rules>, checked: &[(String, Request)]) -> V
     }
     findings.extend(
         rules
-            .map(|rules| check_limits(rules, checked))
+            .map(|rules| check_limits(rules, before, checked))
             .unwrap_or_default(),
     );
     findings.extend(check_repositories(rules, checked));
@@ -174,7 +178,12 @@ fn check_both(before: Option<&TreeCheck>, tree: &Tree, contents: &Contents) -> T
         check.findings.extend(findings);
         requests.extend(request.map(|request| (path.clone(), request)));
     }
-    check.findings.extend(check_together(rules.as_ref(), &requests));
+    let earlier_requests: Vec<&Request> = before
+        .iter()
+        .flat_map(|before| before.requests.values())
+        .collect();
+    let together = check_together(rules.as_ref(), &earlier_requests, &requests);
+    check.findings.extend(together);
     check
         .findings
         .extend(earlier.iter().flat_map(|earlier| earlier.deletions(tree)));

@@ -76,6 +76,25 @@ impl Limit {
             what,
         }
     }
+
+    /// Whether the requests are within it, or at least not above what was there before of the same.
+    fn is_kept(
+        &self,
+        before: &[&Request],
+        is_its: impl Fn(&Request) -> bool,
+        after: &[(&str, &Request)],
+    ) -> bool {
+        let sum = |requests: &[&Request]| {
+            requests
+                .iter()
+                .map(|one| (self.count)(&Usage::of([*one])))
+                .sum::<u64>()
+        };
+        let before: Vec<&Request> = before.iter().copied().filter(|request| is_its(request)).collect();
+        let after: Vec<&Request> = after.iter().map(|(_, request)| *request).collect();
+        self.allowed
+            .is_none_or(|allowed| sum(&after) <= allowed.max(sum(&before)))
+    }
 }
 
 const MEMORY: &str = "Gi of memory in virtual machines";
@@ -116,9 +135,10 @@ impl TeamLimits {
 }
 
 /// More than a team may have, in an environment or in all: told at each of the requests that add to it, since any of
-/// them may be the new one. Takes every request that will be there, with its path.
+/// them may be the new one. Takes every request that was there before, and every one that will be, with its path. Who has
+/// more already, since a limit was set or lowered later, may ask for as much or for less.
 #[must_use]
-pub fn check_limits(rules: &Rules, checked: &[(String, Request)]) -> Vec<Finding> {
+pub fn check_limits(rules: &Rules, before: &[&Request], checked: &[(String, Request)]) -> Vec<Finding> {
     type Requests<'a> = Vec<(&'a str, &'a Request)>;
     let mut by_team: BTreeMap<&TeamName, Requests<'_>> = BTreeMap::new();
     let mut by_place: BTreeMap<(&EnvironmentName, &TeamName), Requests<'_>> = BTreeMap::new();
@@ -137,14 +157,11 @@ pub fn check_limits(rules: &Rules, checked: &[(String, Request)]) -> Vec<Finding
         };
         for limit in environment.limits.of_team() {
             let field = format!("environments.{name}.limits.{}", limit.field);
-            findings.extend(over(
-                rules,
-                &limit,
-                &field,
-                &format!(" in `{name}`"),
-                team,
-                &requests,
-            ));
+            let is_its = |request: &Request| request.environment == *name && request.team == *team;
+            if !limit.is_kept(before, is_its, &requests) {
+                let place = format!(" in `{name}`");
+                findings.extend(over(rules, &limit, &field, &place, team, &requests));
+            }
         }
     }
     for (name, requests) in by_team {
@@ -153,7 +170,9 @@ pub fn check_limits(rules: &Rules, checked: &[(String, Request)]) -> Vec<Finding
         };
         for limit in team.limits.all() {
             let field = format!("teams.{name}.limits.{}", limit.field);
-            findings.extend(over(rules, &limit, &field, "", name, &requests));
+            if !limit.is_kept(before, |request| request.team == *name, &requests) {
+                findings.extend(over(rules, &limit, &field, "", name, &requests));
+            }
         }
     }
     findings
@@ -178,9 +197,6 @@ fn over(
         .filter(|(count, _, _)| *count > 0)
         .collect();
     let sum: u64 = adding.iter().map(|(count, _, _)| count).sum();
-    if sum <= allowed {
-        return Vec::new();
-    }
     adding.sort_by_key(|(count, path, _)| (std::cmp::Reverse(*count), *path));
     let mut parts: Vec<String> = adding
         .iter()
@@ -294,7 +310,7 @@ mod tests {
                 )
             })
             .collect();
-        check_together(Some(&rules), &requests)
+        check_together(Some(&rules), &[], &requests)
             .into_iter()
             .map(|f| (f.place.path, f.message, f.hint))
             .collect()
@@ -369,6 +385,39 @@ mod tests {
             let who = "`ada` or `members of platform/admins`";
             assert!(hint.contains(field) && hint.contains(who), "{hint}");
         }
+    }
+
+    #[rstest]
+    #[case::as_much("{name: a, size: Large}, {name: b, size: Large}", 0)]
+    #[case::smaller("{name: a, size: Large}, {name: b, size: Medium}", 0)]
+    #[case::fewer("{name: a, size: Large}", 0)]
+    #[case::as_many_but_larger_disks("{name: a, size: Large, diskSize: 31Gi}, {name: b, size: Large}", 1)]
+    #[case::one_more("{name: a, size: Large}, {name: b, size: Large}, {name: c}", 3)]
+    fn who_is_over_a_limit_already_may_ask_for_less(#[case] machines: &str, #[case] limits: usize) {
+        // Each is lower than what there is.
+        let rules = rules("coresPerTeam: 4, memoryPerTeam: 16Gi, diskPerTeam: 40Gi", "");
+        let request = |machines: &str| {
+            let spec = format!("virtualMachines: [{machines}]");
+            let (request, findings) = checked(&rules, "Project", "shop", "dev", &spec);
+            request.unwrap_or_else(|| panic!("{findings:?}"))
+        };
+        let before = request("{name: a, size: Large}, {name: b, size: Large}");
+        let after = [("requests/web/shop.yaml".to_owned(), request(machines))];
+        let told = check_limits(&rules, &[&before], &after);
+        assert_eq!(told.len(), limits, "{told:?}");
+    }
+
+    #[test]
+    fn what_others_give_up_is_no_room_for_who_never_had_it() {
+        let rules = rules("coresPerTeam: 4", "");
+        let of = |name: &str, environment: &str| {
+            let spec = "virtualMachines: [{name: a, size: Large}]";
+            let (request, findings) = checked(&rules, "Project", name, environment, spec);
+            request.unwrap_or_else(|| panic!("{findings:?}"))
+        };
+        let (before, after) = (of("shop", "prod"), of("blog", "dev"));
+        let told = check_limits(&rules, &[&before], &[("requests/web/blog.yaml".into(), after)]);
+        assert_eq!(told.len(), 1, "another environment's: {told:?}");
     }
 
     #[rstest]

@@ -17,6 +17,7 @@ use crate::domain::rules::limits::raise;
 use crate::domain::rules::{Environment, SizedKind};
 use crate::domain::secret::shown;
 use crate::domain::shape::{did_you_mean, dotted, list};
+use crate::domain::usage::Usage;
 use crate::domain::yaml::{Document, join};
 
 impl Meaning<'_> {
@@ -132,7 +133,7 @@ impl Meaning<'_> {
         let limit = u64::from(environment.limits.nodes_per_cluster);
         let most = |pool: &String| self.count(pool, "max", default_max().into()).unwrap_or(0);
         let nodes = pools.iter().map(most).fold(0, u64::saturating_add);
-        if nodes > limit {
+        if nodes > limit.max(self.nodes_before()) {
             let message = format!(
                 "The cluster may grow to {nodes} nodes, and the environment `{name}` allows {limit} a cluster."
             );
@@ -142,6 +143,11 @@ impl Meaning<'_> {
             self.findings
                 .push(Finding::error(Code::OverLimit, place, message, hint));
         }
+    }
+
+    /// How far the cluster may grow already: a limit that was lowered since keeps nobody from asking for less.
+    fn nodes_before(&self) -> u64 {
+        self.before.map_or(0, |before| Usage::of([before]).nodes)
     }
 
     fn api_server(&mut self) {
