@@ -13,7 +13,7 @@ use landfall::domain::landing::{HeldBecause, Origin};
 use landfall::domain::plan::{Action, Plan, PlannedChange, PlannedValue, PropertyChange, ResourceKind};
 use landfall::domain::price::{Amount, Estimate, Monthly};
 use landfall::domain::report::{Report, ReportedChange, ReportedRun, ReportedStep, Standing};
-use landfall::domain::rules::ProviderKind;
+use landfall::domain::rules::{Environment, ProviderKind};
 use landfall::domain::run::RunState;
 use landfall::domain::signoff::{Discount, Missing};
 use landfall::domain::step::{Failure, FailureClass, StepState};
@@ -236,7 +236,7 @@ fn report(text: &str, standing: Standing) -> Report {
         estimate: Estimate::of(&plan, &[monthly]),
         plan: Some(plan),
         digest: Some(Digest::of(b"a plan")),
-        providers: BTreeMap::from([(development.clone(), ProviderKind::Simulator)]),
+        environments: BTreeMap::from([(development.clone(), Environment::of(ProviderKind::Simulator))]),
         base_differs: true,
         paused: [development].into(),
         runs: vec![run],

@@ -146,7 +146,7 @@ impl Reporter {
     ) -> Result<Option<Timestamp>, AppError> {
         if let Some(rules) = accepted.current_rules() {
             let is_paused = |name: &&EnvironmentName| rules.environments.get(*name).is_some_and(|e| e.paused);
-            report.paused = report.providers.keys().filter(is_paused).cloned().collect();
+            report.paused = report.environments.keys().filter(is_paused).cloned().collect();
         }
         report.given_up = self.store.given_up(&page.repository.id, &page.origin).await?;
         let answered = self.answer_commands(page).await?;

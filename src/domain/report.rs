@@ -13,7 +13,7 @@ use super::plan::{Plan, ResourceKind};
 use super::price::Estimate;
 use super::push::{self, HeldPush, PushEnd};
 use super::review::{Evaluation, Judged, Landed, Planning, Review};
-use super::rules::ProviderKind;
+use super::rules::{Environment, ProviderKind};
 use super::run::{Run, RunState};
 use super::signoff::Missing;
 use super::step::StepState;
@@ -283,8 +283,8 @@ pub struct Report {
     pub estimate: Option<Estimate>,
     /// Names what is signed.
     pub digest: Option<Digest>,
-    /// The provider of each environment that the plan touches.
-    pub providers: BTreeMap<EnvironmentName, ProviderKind>,
+    /// The environments that the plan touches.
+    pub environments: BTreeMap<EnvironmentName, Environment>,
     /// Whether the target branch holds other content than was accepted, on a path of this merge request.
     pub base_differs: bool,
     /// The environments that it touches and that `landfall.yaml` pauses: runs wait there.
@@ -366,14 +366,7 @@ impl Report {
             plan: evaluation.and_then(|e| e.plan().cloned()),
             estimate: evaluation.and_then(|e| Estimate::of(e.plan()?, &e.monthly)),
             digest: evaluation.and_then(Evaluation::digest).filter(|_| can_be_signed),
-            providers: evaluation
-                .map(|e| {
-                    e.environments
-                        .iter()
-                        .map(|(name, place)| (name.clone(), place.provider))
-                        .collect()
-                })
-                .unwrap_or_default(),
+            environments: evaluation.map(|e| e.environments.clone()).unwrap_or_default(),
             base_differs: evaluation.is_some_and(|e| e.base_differs),
             paused: BTreeSet::new(),
             runs,
@@ -392,8 +385,8 @@ impl Report {
     pub fn is_simulated(&self) -> bool {
         let mut kinds = self.kinds().peekable();
         let on_forge_only = kinds.peek().is_some() && kinds.all(|kind| kind == ResourceKind::Repository);
-        let simulator = |provider: &ProviderKind| matches!(provider, ProviderKind::Simulator);
-        !on_forge_only && self.providers.values().any(simulator)
+        let simulated = |place: &Environment| place.provider == ProviderKind::Simulator;
+        !on_forge_only && self.environments.values().any(simulated)
     }
 
     /// Whether it shows a repository: those are real wherever the rest is simulated.

@@ -6,7 +6,7 @@ use crate::domain::signoff::Missing;
 use super::escape::Markup;
 use super::plan::plan;
 use super::tables::{Detail, LeftOut, changes, findings, runs};
-use super::words::{Next, approve, next, sign, simulated};
+use super::words::{Next, approve, next, sign, where_it_is};
 use super::{Context, Limits, Marker};
 
 /// The comment, within the forge's limit. What does not fit is left out step by step, values first, and the comment
@@ -45,7 +45,7 @@ fn at_detail(report: &Report, detail: Detail, marker: &Marker, context: &Context
         .ours(report.standing.word())
         .ours("\n\n")
         .markup(&said(&next(report, context.admins)))
-        .markup(&simulated(report))
+        .markup(&where_it_is(report))
         .markup(&left_out.sentence())
         .markup(&work)
         .markup(&findings)

@@ -9,7 +9,7 @@ use crate::domain::step::StepState;
 use super::comment::{fitting, said};
 use super::escape::Markup;
 use super::tables::{Detail, LeftOut, changes, duration, progress, runs as steps_table};
-use super::words::{failed, past, simulated};
+use super::words::{failed, past, where_it_is};
 use super::{Context, Limits, Marker};
 
 /// The note that tells the author how these runs ended: what was made and how to reach it, or what failed and what
@@ -89,7 +89,7 @@ fn at_detail(
 
     let made = outputs(told, detail, &mut left_out);
     let note = note
-        .markup(&simulated(report))
+        .markup(&where_it_is(report))
         .markup(&made)
         .markup(&stays(told, detail));
     let note = if all(RunState::Succeeded) {

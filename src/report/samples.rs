@@ -15,7 +15,7 @@ use crate::domain::landing::{HeldBecause, Origin};
 use crate::domain::plan::{Action, Plan, PlannedChange, PlannedValue, PropertyChange, ResourceKind};
 use crate::domain::price::{Amount, Estimate, Monthly};
 use crate::domain::report::{Report, ReportedChange, ReportedRun, ReportedStep, Standing};
-use crate::domain::rules::ProviderKind;
+use crate::domain::rules::{Environment, ProviderKind};
 use crate::domain::run::RunState;
 use crate::domain::signoff::{Discount, Missing};
 use crate::domain::step::{Failure, FailureClass, StepState};
@@ -105,7 +105,7 @@ fn with(standing: Standing) -> Report {
         plan: None,
         estimate: None,
         digest: None,
-        providers: BTreeMap::new(),
+        environments: BTreeMap::new(),
         base_differs: false,
         paused: std::collections::BTreeSet::new(),
         runs: vec![],
@@ -151,7 +151,7 @@ pub(super) fn with_plan(standing: Standing) -> Report {
             ],
         }),
         digest: Some(Digest::of(b"a plan")),
-        providers: BTreeMap::from([(development(), ProviderKind::Simulator)]),
+        environments: BTreeMap::from([(development(), Environment::of(ProviderKind::Simulator))]),
         ..with(standing)
     }
 }

@@ -5,6 +5,7 @@ use crate::domain::landing::{HeldBecause, Origin};
 use crate::domain::plan::Action;
 use crate::domain::push::Superseded;
 use crate::domain::report::{Report, ReportedRun, ReportedStep, Standing};
+use crate::domain::rules::{Environment, ProviderKind};
 use crate::domain::signoff::Missing;
 use crate::domain::step::{Failure, FailureClass, StepState};
 
@@ -503,30 +504,61 @@ fn to_usize(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// The sentence that nothing real is made, where that is so.
-pub(super) fn simulated(report: &Report) -> Markup {
+/// That nothing real is made, where that is so; and which account it is otherwise.
+pub(super) fn where_it_is(report: &Report) -> Markup {
+    let mut lines = Vec::new();
     if report.is_simulated() {
-        Markup::new()
-            .ours("> 🧪 **Simulated**: nothing real is made, and nothing is charged, in ")
-            .markup(&simulated_environments(report))
-            .ours(if report.has_repository() {
-                ". Repositories are real: they are made on the forge.\n\n"
-            } else {
-                ".\n\n"
-            })
-    } else {
-        Markup::new()
+        let simulated = |provider| provider == ProviderKind::Simulator;
+        lines.push(
+            Markup::new()
+                .ours("> 🧪 **Simulated**: nothing real is made, and nothing is charged, in ")
+                .markup(&Markup::joined(
+                    &environments(report, simulated, |_| Markup::new()),
+                    ", ",
+                ))
+                .ours(if report.has_repository() {
+                    ". Repositories are real: they are made on the forge."
+                } else {
+                    "."
+                }),
+        );
     }
+    let real = environments(report, |provider| provider == ProviderKind::Aws, account);
+    if !real.is_empty() {
+        lines.push(
+            Markup::new()
+                .ours("> ☁️ **AWS**: ")
+                .markup(&Markup::joined(&real, "; "))
+                .ours("."),
+        );
+    }
+    if lines.is_empty() {
+        return Markup::new();
+    }
+    Markup::joined(&lines, "\n>\n").ours("\n\n")
 }
 
-fn simulated_environments(report: &Report) -> Markup {
-    use crate::domain::rules::ProviderKind;
-    let names: Vec<Markup> = report
-        .providers
-        .iter()
-        .filter(|(_, provider)| matches!(provider, ProviderKind::Simulator))
+/// The environments of some providers, each with something to say about it.
+fn environments(
+    report: &Report,
+    wanted: impl Fn(ProviderKind) -> bool,
+    more: impl Fn(&Environment) -> Markup,
+) -> Vec<Markup> {
+    let environments = report.environments.iter();
+    environments
+        .filter(|(_, environment)| wanted(environment.provider))
         .take(LISTED)
-        .map(|(name, _)| Markup::new().code(name.as_str(), 60))
-        .collect();
-    Markup::joined(&names, ", ")
+        .map(|(name, environment)| Markup::new().code(name.as_str(), 60).markup(&more(environment)))
+        .collect()
+}
+
+fn account(environment: &Environment) -> Markup {
+    let mut account = Markup::new();
+    if let Some(id) = &environment.account {
+        account = account.ours(" is account ").code(id, 60);
+    }
+    if let Some(region) = &environment.region {
+        account = account.ours(" in region ").code(region, 60);
+    }
+    account
 }
