@@ -10,6 +10,7 @@ pub mod key;
 pub mod landing;
 pub mod merge_request;
 pub mod module;
+pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod price;

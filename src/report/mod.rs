@@ -7,6 +7,7 @@ mod comment;
 mod escape;
 mod help;
 mod issue;
+mod made;
 mod marker;
 mod parts;
 mod plan;

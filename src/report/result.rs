@@ -2,14 +2,14 @@
 
 use crate::domain::ids::{Digest, ResourceName, RunId};
 use crate::domain::plan::Action;
-use crate::domain::report::{Report, ReportedRun, ReportedStep};
+use crate::domain::report::{Report, ReportedRun};
 use crate::domain::run::RunState;
-use crate::domain::step::StepState;
 
 use super::comment::{fitting, said};
 use super::escape::Markup;
+use super::made::{made, of_request};
 use super::tables::{Detail, LeftOut, changes, duration, progress, runs as steps_table};
-use super::words::{failed, past, where_it_is};
+use super::words::{failed, where_it_is};
 use super::{Context, Limits, Marker};
 
 /// The note that tells the author how these runs ended: what was made and how to reach it, or what failed and what
@@ -87,7 +87,7 @@ fn at_detail(
             .ours(", there is no end to tell of yet: the comment above shows where it stands.\n\n")
     };
 
-    let made = outputs(told, detail, &mut left_out);
+    let made = made(told, detail, &mut left_out);
     let note = note
         .markup(&where_it_is(report))
         .markup(&made)
@@ -129,10 +129,7 @@ fn stays(told: &[&ReportedRun], detail: Detail) -> Markup {
         Markup::new()
             .ours("- 📌 ")
             .code(resource.as_str(), 120)
-            .ours(" of ")
-            .code(&run.request.to_string(), 100)
-            .ours(" in ")
-            .code(run.environment.as_str(), 60)
+            .markup(&of_request(run))
             .ours(words)
     };
     let lines = told.iter().flat_map(|run| {
@@ -178,67 +175,6 @@ fn took(told: &[&ReportedRun]) -> Markup {
         Some(seconds) => Markup::new().ours(", after ").markup(&duration(seconds)),
         None => Markup::new(),
     }
-}
-
-/// What exists now (or does no longer), with its outputs.
-fn outputs(told: &[&ReportedRun], detail: Detail, left_out: &mut LeftOut) -> Markup {
-    let done: Vec<(&ReportedRun, &ReportedStep)> = told
-        .iter()
-        .flat_map(|run| run.steps.iter().map(move |step| (*run, step)))
-        .filter(|(_, step)| matches!(step.state, StepState::Succeeded { .. }))
-        .collect();
-    if done.is_empty() {
-        return Markup::new();
-    }
-    left_out.resources += done.len().saturating_sub(detail.steps);
-    let mut table =
-        Markup::new().ours("| Resource | What | Name in the cloud | Outputs |\n|---|---|---|---|\n");
-    let mut characters = 0;
-    for (run, step) in done.into_iter().take(detail.steps) {
-        let StepState::Succeeded { external_id, outputs } = &step.state else {
-            continue;
-        };
-        let shown: Vec<Markup> = outputs
-            .iter()
-            .take(detail.properties)
-            .map(|(name, value)| {
-                let shown = Markup::new().code(value, detail.text.max(200));
-                let told = Markup::new().prose(name, 60).ours(": ");
-                // A page to look at; what git or a program takes is to be copied.
-                if name == "webUrl" {
-                    told.link(&shown, value)
-                } else {
-                    told.markup(&shown)
-                }
-            })
-            .collect();
-        left_out.properties += outputs.len() - shown.len();
-        let name = if step.action == Action::Delete || external_id.is_empty() {
-            Markup::new().ours("–")
-        } else {
-            Markup::new().code(external_id, 200)
-        };
-        let row = Markup::new()
-            .ours("| ")
-            .code(step.resource.as_str(), 120)
-            .ours(" of ")
-            .code(&run.request.to_string(), 100)
-            .ours(" in ")
-            .code(run.environment.as_str(), 60)
-            .ours(" | ")
-            .ours(past(step.action))
-            .ours(" | ")
-            .markup(&name)
-            .ours(" | ")
-            .markup(&Markup::joined(&shown, "<br>"))
-            .ours(" |\n");
-        characters += row.characters();
-        table = table.markup(&row);
-        if characters > detail.whole {
-            break;
-        }
-    }
-    table.ours("\n")
 }
 
 #[cfg(test)]

@@ -261,7 +261,7 @@ fn step(name: &str, kind: ResourceKind, state: StepState) -> ReportedStep {
     }
 }
 
-fn succeeded(id: &str, outputs: &[(&str, &str)]) -> StepState {
+pub(super) fn succeeded(id: &str, outputs: &[(&str, &str)]) -> StepState {
     StepState::Succeeded {
         external_id: id.into(),
         outputs: outputs

@@ -3,6 +3,7 @@
 
 use crate::domain::change::ChangeKind;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::output::called;
 use crate::domain::plan::{Action, PlannedValue};
 use crate::domain::report::{Report, ReportedRun, ReportedStep};
 use crate::domain::run::RunState;
@@ -359,7 +360,9 @@ fn state(step: &ReportedStep, longest: usize) -> Markup {
         {
             markup.ours("✅ done")
         }
-        StepState::Succeeded { external_id, .. } => markup.ours("✅ done: ").code(external_id, 200),
+        StepState::Succeeded { external_id, outputs } => {
+            markup.ours("✅ done: ").code(called(external_id, outputs), 200)
+        }
         StepState::Failed(failure) => markup
             .ours("❌ failed, ")
             .ours(failure.class.words())

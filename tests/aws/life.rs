@@ -125,7 +125,7 @@ async fn a_database_goes_with_a_last_snapshot_where_one_was_signed() {
     assert_eq!(snapshot["DBInstanceIdentifier"], "orders");
     assert_eq!(
         json!(outputs),
-        json!({ "finalSnapshot": snapshot["DBSnapshotIdentifier"] })
+        json!({ "snapshot": snapshot["DBSnapshotIdentifier"] })
     );
 }
 

@@ -171,6 +171,11 @@ impl<'a> Calls<'a> {
         })
     }
 
+    /// Whether it is AWS itself that is called, at its own addresses.
+    pub(super) fn is_aws(&self) -> bool {
+        self.session.endpoint().is_none()
+    }
+
     pub(super) async fn failed(&self, fault: Fault, activity: &str) -> Failure {
         self.access.failed(&self.place, fault, activity).await
     }

@@ -1,6 +1,7 @@
 //! A job: what is being done to one stack, as its token remembers it, and how it goes on. Each phase looks at what is
 //! there before it acts, so it can be gone through again after a crash or a lost answer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_cloudformation::types::{ChangeSetStatus, ExecutionStatus};
@@ -9,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Place;
 use super::calls::{Calls, ChangeSet};
-use super::cluster::NOT_CHECKED;
 use super::failure::{Fault, class_of_resource, says_nothing_to_do};
+use super::reach::done;
 use super::settling::Wanted;
 use super::stack::{Meaning, Standing};
 use super::template::Template;
 use crate::domain::ids::{Digest, StepKey};
 use crate::domain::module::Part;
+use crate::domain::output::{NOT_CHECKED, SNAPSHOT};
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::{Progress, Token};
 
@@ -23,9 +25,6 @@ use crate::provider::{Progress, Token};
 const LOOKS: [(i64, u64); 4] = [(10, 1), (60, 3), (5 * 60, 10), (20 * 60, 30)];
 /// How long one that is older is left alone.
 const LAST_LOOK: Duration = Duration::from_secs(60);
-
-/// The output of a deletion that names the snapshot that was taken first.
-const FINAL_SNAPSHOT_OUTPUT: &str = "finalSnapshot";
 
 /// What is being done to one stack. Its token is this in JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -379,7 +378,7 @@ impl Job {
             None => Ok(None),
         };
         let output = match found {
-            Ok(snapshot) => snapshot.map(|id| (FINAL_SNAPSHOT_OUTPUT, id)),
+            Ok(snapshot) => snapshot.map(|id| (SNAPSHOT, id)),
             Err(failure) if failure.class.may_pass() => return Err(failure),
             // What was signed off is done all the same.
             Err(failure) => Some((
@@ -439,10 +438,7 @@ impl Job {
         if let Some(wanted) = self.cluster.clone() {
             return self.settle(calls, Some(standing), now, (wanted, now)).await;
         }
-        Ok(Progress::Succeeded {
-            external_id: standing.id,
-            outputs: standing.outputs,
-        })
+        Ok(done(standing, BTreeMap::new(), calls.is_aws()))
     }
 }
 

@@ -15,6 +15,7 @@ mod planner;
 mod poll;
 mod protection;
 mod query;
+mod reach;
 mod settling;
 pub mod stack;
 mod stand_in;

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::calls::Calls;
-use super::cluster::{Address, Cluster, NOT_CHECKED, Verdict, verdict};
+use super::cluster::{Address, Cluster, Verdict, verdict};
 use super::job::{Job, Phase};
+use super::reach::done;
 use super::stack::{Meaning, Standing};
+use crate::domain::output::NOT_CHECKED;
 use crate::domain::plan::{Resource, ResourceKind};
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::Progress;
@@ -89,14 +91,14 @@ impl Job {
             Ok(address) => address,
             Err(failure) => {
                 let note = (NOT_CHECKED.to_owned(), not_looked_at(&failure));
-                return Ok(done(standing, BTreeMap::from([note])));
+                return Ok(done(standing, BTreeMap::from([note]), calls.is_aws()));
             }
         };
         let cluster = match Cluster::at(address.clone(), output("certificateAuthority")) {
             Ok(cluster) => cluster,
             Err(failure) => {
                 let outputs = address.outputs(Some(&not_looked_at(&failure)));
-                return Ok(done(standing, outputs));
+                return Ok(done(standing, outputs, calls.is_aws()));
             }
         };
         let look = calls.readiness(&cluster, wanted.nodes).await;
@@ -111,7 +113,7 @@ impl Job {
             }
             Verdict::Done(not_checked) => {
                 let outputs = address.outputs(not_checked.as_deref());
-                Ok(done(standing, outputs))
+                Ok(done(standing, outputs, calls.is_aws()))
             }
             Verdict::Failed(failure) => Ok(Progress::Failed(failure)),
         }
@@ -131,15 +133,6 @@ fn not_looked_at(failure: &Failure) -> String {
         "the stack is complete, but whether the cluster is ready was not checked: {}",
         failure.reason
     )
-}
-
-fn done(standing: Standing, outputs: BTreeMap<String, String>) -> Progress {
-    let mut all = standing.outputs;
-    all.extend(outputs);
-    Progress::Succeeded {
-        external_id: standing.id,
-        outputs: all,
-    }
 }
 
 #[cfg(test)]

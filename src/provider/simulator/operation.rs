@@ -11,6 +11,7 @@ use super::cloud::{self, Error};
 use super::outputs::{cloud_name, external_id, outputs};
 use super::{Call, Effect, Happening, Latency, Owner, SimulatedResource};
 use crate::domain::ids::Digest;
+use crate::domain::output::SNAPSHOT;
 use crate::domain::plan::Action;
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::{Order, Progress, Token};
@@ -245,7 +246,7 @@ impl Operation {
             let mut outputs = BTreeMap::new();
             if let Some(found) = found {
                 if self.order.final_snapshot {
-                    outputs.insert("snapshot".to_owned(), format!("{external_id}-final"));
+                    outputs.insert(SNAPSHOT.to_owned(), format!("{external_id}-final"));
                     cloud::record(connection, now, Happening::Snapshotted, Some(&step), &found).await?;
                 }
                 cloud::remove(connection, &found).await?;

@@ -16,13 +16,12 @@ use std::collections::BTreeMap;
 use rustls::pki_types::CertificateDer;
 use url::{Host, Url};
 
+use crate::domain::output::{KUBECONFIG, NOT_CHECKED};
 use crate::domain::step::{Failure, FailureClass};
 
 /// The longest name of an EKS cluster, and of a region that is believed to be one.
 const LONGEST_NAME: usize = 100;
 const LONGEST_REGION: usize = 32;
-/// The output that says what was not looked at, where something was not.
-pub const NOT_CHECKED: &str = "notChecked";
 
 /// Where an EKS cluster is, as its stack's outputs tell: enough to tell people, and not to call it. By its making, no part
 /// of it can mean anything to YAML, to a shell or to a header.
@@ -95,7 +94,7 @@ impl Address {
         let note = not_checked.map(|words| (NOT_CHECKED, words.to_owned()));
         [
             ("endpoint", self.endpoint().to_owned()),
-            ("kubeconfig", self.kubeconfig_command()),
+            (KUBECONFIG, self.kubeconfig_command()),
         ]
         .into_iter()
         .chain(note)
