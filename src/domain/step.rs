@@ -93,7 +93,8 @@ pub enum StepState {
         token: String,
         /// When to ask again.
         poll_at: Timestamp,
-        /// What it is at, in the provider's words; may be empty.
+        /// What happened since it was last asked after, in the provider's words, a line each; the last is what it is at. May be
+        /// empty.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         message: String,
     },
@@ -134,7 +135,8 @@ pub enum StepEvent {
         token: String,
         /// When to ask again.
         poll_at: Timestamp,
-        /// What it is at, in the provider's words; may be empty.
+        /// What happened since it was last asked after, in the provider's words, a line each; the last is what it is at. May be
+        /// empty.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         message: String,
     },
@@ -237,11 +239,21 @@ impl StepState {
     /// Whether it still waits, and the provider has nothing new to say either.
     #[must_use]
     pub fn says_nothing_new(&self, before: &Self) -> bool {
-        let words = |state: &Self| match state {
-            Self::Waiting { message, .. } => Some(message.clone()),
+        self.still_waits(before) && before.at_work().is_some_and(|at| self.news() == Some(at))
+    }
+
+    /// What it is at while it waits: the last line of what the provider said; may be empty.
+    #[must_use]
+    pub fn at_work(&self) -> Option<&str> {
+        self.news().map(|news| news.lines().last().unwrap_or_default())
+    }
+
+    /// All that the provider said when it was last asked after.
+    fn news(&self) -> Option<&str> {
+        match self {
+            Self::Waiting { message, .. } => Some(message),
             _ => None,
-        };
-        self.still_waits(before) && words(self) == words(before)
+        }
     }
 
     /// What is written down of it for good: all but the provider's token, which means something to the provider only.
@@ -402,6 +414,10 @@ mod tests {
         let later = waits(1, "b", "creating Bucket");
         assert!(later.still_waits(&before) && !later.says_nothing_new(&before));
         assert!(waits(1, "b", "creating Key").says_nothing_new(&before));
+        let more = waits(1, "b", "created Key\ncreating Bucket");
+        assert!(!more.says_nothing_new(&before));
+        assert!(later.says_nothing_new(&more), "it is still at the last of it");
+        assert_eq!(more.at_work(), Some("creating Bucket"));
         assert!(!waits(2, "a", "creating Key").still_waits(&before));
         assert!(!before.still_waits(&StepState::Started { attempt: 1 }));
         for state in states().iter().filter(|state| state.name() != "waiting") {

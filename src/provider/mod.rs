@@ -131,7 +131,7 @@ pub enum Progress {
         token: Token,
         /// When to ask again.
         poll_at: Timestamp,
-        /// What it is at, for a person; may be empty.
+        /// What happened since it was last asked after, for a person, a line each; the last is what it is at. May be empty.
         message: String,
     },
     /// Done, with what it is reached by. Never a secret: references to a secret store instead.

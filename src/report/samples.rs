@@ -303,7 +303,7 @@ fn provisioning() -> Report {
         attempt: 1,
         token: "a-token".into(),
         poll_at: jiff::Timestamp::UNIX_EPOCH,
-        message: "creating Database (AWS::RDS::DBInstance)".into(),
+        message: "created Clients (AWS::EC2::SecurityGroup)\ncreating Database (AWS::RDS::DBInstance)".into(),
     };
     with_run(
         Standing::Provisioning,

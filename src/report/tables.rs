@@ -340,12 +340,11 @@ fn state(step: &ReportedStep, longest: usize) -> Markup {
     match &step.state {
         StepState::Pending => markup.ours("waits for its turn"),
         StepState::Started { attempt } => attempt_suffix(markup.ours("🚧 at work"), *attempt),
-        StepState::Waiting { attempt, message, .. } => {
+        StepState::Waiting { attempt, .. } => {
             let markup = attempt_suffix(markup.ours("🚧 the cloud is at work"), *attempt);
-            if message.is_empty() {
-                markup
-            } else {
-                markup.ours(": ").prose(message, longest)
+            match step.state.at_work().unwrap_or_default() {
+                "" => markup,
+                at_work => markup.ours(": ").prose(at_work, longest),
             }
         }
         StepState::BackingOff { attempt, failure, .. } => markup
