@@ -6,6 +6,7 @@ mod apply;
 mod calls;
 pub mod changes;
 pub mod cluster;
+mod events;
 pub mod failure;
 mod images;
 mod job;
