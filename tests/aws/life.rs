@@ -66,6 +66,46 @@ async fn a_storage_is_made_changed_and_destroyed() {
     assert_eq!((world.left().await, world.buckets().await), (vec![], vec![]));
 }
 
+/// However seldom it is asked after, and however soon it is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_happens_is_told_once_and_in_order() {
+    let world = World::new().await;
+    let mut template = bucket("receipts", "Suspended", "Delete");
+    template["Resources"]["Topic"] = json!({ "Type": "AWS::SNS::Topic", "DependsOn": "Bucket" });
+    let of_resources = || {
+        let said = std::mem::take(&mut *world.said.lock().unwrap());
+        let said = said.into_iter().filter(|line| line.contains("(AWS::"));
+        said.collect::<Vec<String>>()
+    };
+    let create = world.order(1, Action::Create, "storage/receipts", &template);
+    succeeded(world.done(&create).await);
+    let (bucket, topic) = ("Bucket (AWS::S3::Bucket)", "Topic (AWS::SNS::Topic)");
+    let expected = |steps: &[(&str, &str)]| -> Vec<String> {
+        let line = |(verb, what): &(&str, &str)| format!("{verb} {what}");
+        steps.iter().map(line).collect()
+    };
+    assert_eq!(
+        of_resources(),
+        expected(&[
+            ("creating", bucket),
+            ("created", bucket),
+            ("creating", topic),
+            ("created", topic)
+        ])
+    );
+    let delete = world.order(2, Action::Delete, "storage/receipts", &json!({}));
+    succeeded(world.done(&delete).await);
+    assert_eq!(
+        of_resources(),
+        expected(&[
+            ("deleting", topic),
+            ("deleted", topic),
+            ("deleting", bucket),
+            ("deleted", bucket)
+        ])
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_retained_stays_and_nothing_else() {
     let world = World::new().await;

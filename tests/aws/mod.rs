@@ -166,7 +166,10 @@ impl World {
     async fn ended_by(&self, provider: &AwsProvider, mut progress: Progress) -> Progress {
         let give_up = SystemClock.now().checked_add(ENDS_WITHIN).unwrap();
         while let Progress::Waiting { token, message, .. } = &progress {
-            self.said.lock().unwrap().push(message.clone());
+            self.said
+                .lock()
+                .unwrap()
+                .extend(message.lines().map(str::to_owned));
             let now = SystemClock.now();
             assert!(now < give_up, "it does not end: {:?}", self.said.lock().unwrap());
             SystemClock

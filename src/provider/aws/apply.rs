@@ -114,6 +114,7 @@ impl AwsProvider {
             breakable: !is_network && !module.template.contains("Retain"),
             cluster: Wanted::of(resource)?,
             snapshot_of: None,
+            told: None,
             phase: Phase::Deleting,
         };
         let step = order.key.to_string();
@@ -289,6 +290,7 @@ impl AwsProvider {
             breakable: false,
             cluster: None,
             snapshot_of: None,
+            told: None,
             phase: Phase::Deleting,
         };
         let stands = match standing.meaning()? {

@@ -10,9 +10,14 @@ use crate::domain::step::Failure;
 /// Pages of events that are read at most when the first failure is looked for.
 const MOST_EVENT_PAGES: usize = 20;
 
+/// The longest reason in a line of the log, in characters.
+const LONGEST_REASON: usize = 500;
+
 /// Something that happened to a stack or to a resource of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
+    /// AWS's id of it.
+    pub(super) id: String,
     /// The logical id.
     pub(super) resource: String,
     /// Such as `AWS::RDS::DBInstance`.
@@ -29,6 +34,7 @@ impl From<&StackEvent> for Event {
     fn from(event: &StackEvent) -> Self {
         let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
         Self {
+            id: text(event.event_id()),
             resource: text(event.logical_resource_id()),
             kind: text(event.resource_type()),
             status: text(event.resource_status().map(|status| status.as_str())),
@@ -50,9 +56,55 @@ impl fmt::Display for Event {
             ("DELETE", "IN_PROGRESS") => "deleting",
             ("DELETE", "COMPLETE") => "deleted",
             ("DELETE", "SKIPPED") => "keeping",
+            (_, "FAILED") if !self.reason.is_empty() => {
+                let reason: String = self.reason.chars().take(LONGEST_REASON).collect();
+                return write!(
+                    f,
+                    "{} ({}) is {}: {reason}",
+                    self.resource, self.kind, self.status
+                );
+            }
             _ => return write!(f, "{} ({}) is {}", self.resource, self.kind, self.status),
         };
         write!(f, "{verb} {} ({})", self.resource, self.kind)
+    }
+}
+
+/// What happened to what is in a stack since it was last asked after.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// A line each, as people read them, oldest first.
+    pub(super) lines: Vec<String>,
+    /// What it is at: the newest line, new or not.
+    pub(super) at: Option<String>,
+    /// The id of the newest event, from which on to ask next time.
+    pub(super) newest: Option<String>,
+}
+
+impl News {
+    /// What is new among events with the newest first: what came after the one that was told last, or else all of the last
+    /// operation.
+    fn among(newest_first: &[Event], told: Option<&str>) -> Self {
+        let of_resources = |events: &[Event]| -> Vec<String> {
+            let events = events.iter().filter(|event| !event.is_of_stack);
+            events.map(ToString::to_string).collect()
+        };
+        let old = newest_first.iter().position(|event| is_told(event, told));
+        let new = newest_first.get(..old.unwrap_or(newest_first.len()));
+        let mut lines = of_resources(new.unwrap_or_default());
+        lines.reverse();
+        Self {
+            lines,
+            at: of_resources(newest_first).into_iter().next(),
+            newest: newest_first.first().map(|event| event.id.clone()),
+        }
+    }
+}
+
+fn is_told(event: &Event, told: Option<&str>) -> bool {
+    match told {
+        Some(told) => event.id == told,
+        None => begins_operation(event),
     }
 }
 
@@ -81,10 +133,10 @@ fn begins_operation(event: &Event) -> bool {
 }
 
 impl Calls<'_> {
-    /// The newest event of a resource of that stack.
-    pub(super) async fn newest_event(&self, stack: &str) -> Result<Option<Event>, Failure> {
-        let (events, _) = self.events(stack, None).await?;
-        Ok(events.into_iter().find(|event| !event.is_of_stack))
+    /// What happened to what is in that stack since the event that was told last.
+    pub(super) async fn news(&self, stack: &str, told: Option<&str>) -> Result<News, Failure> {
+        let events = self.events_until(stack, |event| is_told(event, told)).await?;
+        Ok(News::among(&events, told))
     }
 
     /// The first resource that failed in the last operation of a stack.
@@ -102,12 +154,17 @@ impl Calls<'_> {
             .collect())
     }
 
-    /// The events of a stack, the newest first, back to the beginning of its last operation or somewhat further.
+    /// The events of a stack, newest first, back to the beginning of its last operation or farther.
     async fn last_events(&self, stack: &str) -> Result<Vec<Event>, Failure> {
+        self.events_until(stack, begins_operation).await
+    }
+
+    /// The events of a stack, newest first, back to one that is looked for, or farther.
+    async fn events_until(&self, stack: &str, is_it: impl Fn(&Event) -> bool) -> Result<Vec<Event>, Failure> {
         let (mut events, mut next) = (Vec::new(), None);
         for _ in 0..MOST_EVENT_PAGES {
             let (page, more) = self.events(stack, next).await?;
-            let is_whole = page.iter().any(begins_operation);
+            let is_whole = page.iter().any(&is_it);
             events.extend(page);
             next = more;
             if is_whole || next.is_none() {
@@ -145,6 +202,7 @@ mod tests {
 
     fn event(resource: &str, status: &str, reason: &str) -> Event {
         Event {
+            id: format!("{resource} {status}"),
             resource: resource.into(),
             kind: "AWS::S3::Bucket".into(),
             status: status.into(),
@@ -194,5 +252,35 @@ mod tests {
         ] {
             assert_eq!(event("Bucket", status, "").to_string(), words);
         }
+        assert_eq!(
+            event("Bucket", "CREATE_FAILED", "Already exists").to_string(),
+            "Bucket (AWS::S3::Bucket) is CREATE_FAILED: Already exists"
+        );
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again() {
+        let newest_first = [
+            event("Bucket", "CREATE_IN_PROGRESS", ""),
+            event("Key", "CREATE_COMPLETE", ""),
+            event("Key", "CREATE_IN_PROGRESS", ""),
+            event("stack", "CREATE_IN_PROGRESS", ""),
+            event("Old", "DELETE_COMPLETE", ""),
+        ];
+        let (bucket, key) = (
+            "creating Bucket (AWS::S3::Bucket)",
+            "created Key (AWS::S3::Bucket)",
+        );
+        for (told, lines) in [
+            (None, vec!["creating Key (AWS::S3::Bucket)", key, bucket]),
+            (Some("Key CREATE_IN_PROGRESS"), vec![key, bucket]),
+            (Some("Bucket CREATE_IN_PROGRESS"), vec![]),
+        ] {
+            let news = News::among(&newest_first, told);
+            assert_eq!(news.lines, lines, "{told:?}");
+            assert_eq!(news.at.as_deref(), Some(bucket));
+            assert_eq!(news.newest.as_deref(), Some("Bucket CREATE_IN_PROGRESS"));
+        }
+        assert_eq!(News::among(&[], None), News::default());
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Place;
 use super::calls::{Calls, ChangeSet};
+use super::events::News;
 use super::failure::{Fault, class_of_resource, says_nothing_to_do};
 use super::reach::done;
 use super::settling::Wanted;
@@ -53,6 +54,9 @@ pub(super) struct Job {
     /// The database that a last snapshot is taken of, in RDS's words.
     #[serde(default)]
     pub(super) snapshot_of: Option<String>,
+    /// AWS's id of the newest event that was told.
+    #[serde(default)]
+    pub(super) told: Option<String>,
     /// How far it is.
     pub(super) phase: Phase,
 }
@@ -112,19 +116,23 @@ impl Job {
 
     /// Not done yet.
     pub(super) fn waiting(&self, now: Timestamp, message: impl Into<String>) -> Result<Progress, Failure> {
-        let text = serde_json::to_string(self)
-            .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
         let age = now.duration_since(self.begun).as_secs();
         let pause = LOOKS.iter().find(|(oldest, _)| age < *oldest);
         let pause = pause.map_or(LAST_LOOK, |(_, seconds)| Duration::from_secs(*seconds));
+        self.waiting_until(now.checked_add(pause).unwrap_or(Timestamp::MAX), message)
+    }
+
+    fn waiting_until(&self, poll_at: Timestamp, message: impl Into<String>) -> Result<Progress, Failure> {
+        let text = serde_json::to_string(self)
+            .map_err(|error| Failure::new(FailureClass::Internal, error.to_string()))?;
         Ok(Progress::Waiting {
             token: Token(text),
-            poll_at: now.checked_add(pause).unwrap_or(Timestamp::MAX),
+            poll_at,
             message: message.into(),
         })
     }
 
-    /// Goes on from what is there now. `tells` says whether AWS is asked for the newest event, too.
+    /// Goes on from what is there now. `tells` says whether AWS is asked for what happened, too.
     pub(super) async fn advance(
         self,
         calls: &Calls<'_>,
@@ -141,13 +149,49 @@ impl Job {
                 self.review(calls, standing, now, (&change_set, &signed, creates))
                     .await
             }
-            Phase::Working { .. } => self.work(calls, standing, now, tells).await,
+            Phase::Working { .. } | Phase::Deleting => self.tell(calls, standing, now, tells).await,
             Phase::Protecting => self.protect(calls, standing, now).await,
             Phase::Lifting { deletes } => self.lift(calls, standing, now, deletes).await,
             Phase::Settling { wanted, since } => self.settle(calls, standing, now, (wanted, since)).await,
             Phase::Removing { failure } => self.remove(calls, standing, now, failure).await,
             Phase::Recovering { failure } => self.recover(calls, standing, now, failure).await,
-            Phase::Deleting => self.delete(calls, standing, now, tells).await,
+        }
+    }
+
+    /// Tells what happened to a stack that something is done to, and goes on only when all of it is told.
+    async fn tell(
+        mut self,
+        calls: &Calls<'_>,
+        standing: Option<Standing>,
+        now: Timestamp,
+        tells: bool,
+    ) -> Result<Progress, Failure> {
+        let deletes = self.phase == Phase::Deleting;
+        let (is_at_work, is_over) = match meaning(standing.as_ref())? {
+            Meaning::Busy | Meaning::Going => (true, false),
+            Meaning::Gone | Meaning::Undeletable => (false, true),
+            Meaning::Standing | Meaning::RolledBack | Meaning::Remains | Meaning::Stuck => (false, !deletes),
+            Meaning::Empty => (false, false),
+        };
+        if is_over || (is_at_work && tells) {
+            let news = match calls.news(&self.stack, self.told.as_deref()).await {
+                // Nothing that is done hangs on what is told of it.
+                Err(failure) if !failure.class.may_pass() => News::default(),
+                news => news?,
+            };
+            self.told = news.newest.or(self.told);
+            let lines = news.lines.join("\n");
+            if is_over && !lines.is_empty() {
+                return self.waiting_until(now, lines);
+            }
+            let words = Some(lines).filter(|lines| !lines.is_empty()).or(news.at);
+            if let (true, Some(words)) = (is_at_work, words) {
+                return self.waiting(now, words);
+            }
+        }
+        match deletes {
+            true => self.delete(calls, standing, now).await,
+            false => self.work(calls, standing, now).await,
         }
     }
 
@@ -166,7 +210,7 @@ impl Job {
             // AWS forgets change sets that were executed.
             if standing.as_ref().is_some_and(is_executed) {
                 let job = self.at(Phase::Working { creates });
-                return job.work(calls, standing, now, false).await;
+                return job.work(calls, standing, now).await;
             }
             let reason = format!("change set {name} was removed before it was executed");
             return Ok(Progress::Failed(again(reason)));
@@ -175,7 +219,7 @@ impl Job {
             Review::Pending => self.waiting(now, "CloudFormation is working out what this changes"),
             Review::Executed => {
                 let job = self.at(Phase::Working { creates });
-                job.work(calls, standing, now, false).await
+                job.work(calls, standing, now).await
             }
             Review::Empty => {
                 calls.remove_change_set(&self.stack, name).await?;
@@ -234,7 +278,6 @@ impl Job {
         calls: &Calls<'_>,
         standing: Option<Standing>,
         now: Timestamp,
-        tells: bool,
     ) -> Result<Progress, Failure> {
         let meaning = meaning(standing.as_ref())?;
         let (Some(standing), false) = (standing, meaning == Meaning::Gone) else {
@@ -244,7 +287,7 @@ impl Job {
         match meaning {
             Meaning::Standing => self.finish(calls, standing, now).await,
             Meaning::Busy | Meaning::Going | Meaning::Empty | Meaning::Gone => {
-                self.still(calls, &standing, now, tells).await
+                self.waiting(now, format!("the stack is {}", standing.status))
             }
             Meaning::RolledBack => Ok(Progress::Failed(explained(calls, &standing).await?)),
             Meaning::Remains => {
@@ -354,12 +397,11 @@ impl Job {
         calls: &Calls<'_>,
         standing: Option<Standing>,
         now: Timestamp,
-        tells: bool,
     ) -> Result<Progress, Failure> {
         match (meaning(standing.as_ref())?, standing) {
             (Meaning::Gone, _) | (_, None) => self.gone(calls).await,
             (Meaning::Going | Meaning::Busy, Some(standing)) => {
-                self.still(calls, &standing, now, tells).await
+                self.waiting(now, format!("the stack is {}", standing.status))
             }
             (Meaning::Undeletable, Some(standing)) => {
                 Ok(Progress::Failed(explained(calls, &standing).await?))
@@ -405,26 +447,6 @@ impl Job {
         calls
             .delete(&self.stack, &call_token(&self.step, &self.stack, now))
             .await?;
-        self.waiting(now, message)
-    }
-
-    /// It goes on, and this is the last that happened.
-    async fn still(
-        self,
-        calls: &Calls<'_>,
-        standing: &Standing,
-        now: Timestamp,
-        tells: bool,
-    ) -> Result<Progress, Failure> {
-        let newest = if tells {
-            calls.newest_event(&self.stack).await?
-        } else {
-            None
-        };
-        let message = newest.map_or_else(
-            || format!("the stack is {}", standing.status),
-            |event| event.to_string(),
-        );
         self.waiting(now, message)
     }
 
@@ -552,6 +574,7 @@ mod tests {
             breakable: false,
             cluster: None,
             snapshot_of: None,
+            told: None,
             phase,
         }
     }

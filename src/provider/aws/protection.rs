@@ -78,7 +78,7 @@ impl Job {
                 Ok(Progress::Failed(again(lifted)))
             }
             (Meaning::Standing | Meaning::Gone | Meaning::Going, standing) if deletes => {
-                self.at(Phase::Deleting).delete(calls, standing, now, false).await
+                self.at(Phase::Deleting).delete(calls, standing, now).await
             }
             (_, standing) => unprotectable(calls, standing).await,
         }
