@@ -11,9 +11,9 @@ use crate::domain::request::Contents;
 use crate::domain::request::check::check_tree;
 use crate::domain::tree::{Entry, Mode, is_governed};
 use crate::domain::yaml::LARGEST_FILE;
-use crate::store::{Adoption, Store};
+use crate::store::Adoption;
 
-use super::{AppError, Repository};
+use super::{App, AppError, Repository, policies};
 
 /// What became of an adoption.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +32,12 @@ pub enum Adopted {
     NotOnTarget,
 }
 
-/// Accepts the tree of a commit of the target branch.
+/// Accepts the tree of a commit of the target branch, if its files are valid and its policies compile and pass their tests.
 ///
 /// # Errors
-/// Those of the mirror and the store.
+/// Those of the mirror and the store, and policies that cannot be looked at.
 pub async fn adopt(
-    store: &Store,
+    app: &App,
     repository: &Repository,
     commit: &CommitId,
     by: &str,
@@ -57,6 +57,10 @@ pub async fn adopt(
         }
     }
     let mut check = check_tree(&tree, &contents);
+    // What cannot judge would deny every request from then on.
+    check
+        .findings
+        .extend(policies::check(&app.policies, repository, &tree).await?);
     if any_error(&check.findings) {
         return Ok(Adopted::Refused {
             findings: check.findings,
@@ -80,6 +84,6 @@ pub async fn adopt(
         files,
         by: by.to_owned(),
     };
-    store.adopt(&repository.id, adoption, now).await?;
+    app.store.adopt(&repository.id, adoption, now).await?;
     Ok(Adopted::Done { files: count })
 }

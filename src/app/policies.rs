@@ -61,8 +61,10 @@ pub(super) async fn ask(
     let is_ours = |code| matches!(code, Code::PolicyDenied | Code::PolicyWarned | Code::PolicyBroken);
     evaluation.findings.retain(|finding| !is_ours(finding.code));
     let mut verdict = Verdict::default();
-    if evaluation.transitions.iter().any(|t| is_policy(&t.path)) {
-        verdict.findings = changed(policies, repository, asker, tree).await?;
+    // Nothing is run for who is no member: without a plan, nobody can sign theirs off.
+    let changes_policies = evaluation.transitions.iter().any(|t| is_policy(&t.path));
+    if changes_policies && asker.is_from_developer(repository).await? {
+        verdict.findings = check(policies, repository, tree).await?;
     }
     if let (Some(rules), Some(plan)) = (accepted.current_rules(), evaluation.plan()) {
         let judged = judged(
@@ -79,17 +81,12 @@ pub(super) async fn ask(
     Ok(())
 }
 
-/// What is wrong with the policies that a merge request brings. Nothing is run for who is no member: without a plan,
-/// nobody can sign theirs off.
-async fn changed(
+/// What is wrong with the policies of a tree: they are compiled, and their tests run.
+pub(super) async fn check(
     policies: &Policies,
     repository: &Repository,
-    asker: Asker<'_>,
     tree: &Tree,
 ) -> Result<Vec<Finding>, AppError> {
-    if !asker.is_from_developer(repository).await? {
-        return Ok(Vec::new());
-    }
     let mut contents = Vec::new();
     for (path, entry) in tree.entries.iter().filter(|(path, _)| is_policy(path)) {
         let bytes = match entry.mode {

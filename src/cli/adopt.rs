@@ -60,7 +60,7 @@ pub async fn run(
         .or_else(|_| std::env::var("USER"))
         .unwrap_or_else(|_| "unknown".into());
     let adopted = adopt(
-        landfall.app().store(),
+        landfall.app(),
         repository,
         &arguments.commit,
         &by,

@@ -1,5 +1,7 @@
 //! What the platform team's policies do to a merge request: deny, warn, ask for more, ask for nobody.
 
+use landfall::app::adopt::Adopted;
+
 use crate::support::people::{HELD, READY, REFUSED, SHOP, SHOP_FILE, WAITING};
 use crate::support::world::{Settings, World};
 
@@ -191,6 +193,28 @@ async fn a_policy_that_does_not_compile_or_fails_its_test_is_refused() {
     failing
         .shows(REFUSED, &["policies/sizes_test.rego", "sizes_test.test_small"])
         .await;
+}
+
+#[rstest::rstest]
+#[case::does_not_compile("package sizes\n\ndeny contains \"x\" if {\n", "could not be evaluated")]
+#[case::fails_its_test("package sizes_test\n\ntest_small if 1 == 2\n", "sizes_test.test_small")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_policy_is_told_when_it_is_adopted(#[case] policy: &'static str, #[case] words: &str) {
+    let mut world = World::before_landfall(Settings {
+        files: vec![("policies/sizes_test.rego", policy.to_owned())],
+        ..Settings::default()
+    })
+    .await;
+    world.start_landfall().await;
+    let adopted = world.tries_to_adopt_main().await;
+    let Adopted::Refused { findings } = adopted else {
+        panic!("{adopted:?}");
+    };
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].place.path, "policies/sizes_test.rego");
+    assert!(findings[0].message.contains(words), "{}", findings[0].message);
+    let merge_request = world.dana().asks_for_a_shop().await;
+    merge_request.shows(REFUSED, &["no-rules"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

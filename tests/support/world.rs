@@ -386,11 +386,18 @@ impl World {
 
     /// The platform team accepts what `main` holds, on Landfall's own shell.
     pub(crate) async fn adopts_main(&self) {
+        let adopted = self.tries_to_adopt_main().await;
+        assert!(matches!(adopted, Adopted::Done { .. }), "{adopted:?}");
+    }
+
+    /// As [`World::adopts_main`], and answers what came of it.
+    pub(crate) async fn tries_to_adopt_main(&self) -> Adopted {
         let commit = self.main().await.parse().unwrap();
         let app = self.landfall().app();
         let repository = app.repository(&repository()).unwrap();
-        let adopted = adopt(app.store(), repository, &commit, "the test", self.clock.now()).await;
-        assert!(matches!(adopted, Ok(Adopted::Done { .. })), "{adopted:?}");
+        adopt(app, repository, &commit, "the test", self.clock.now())
+            .await
+            .unwrap()
     }
 
     fn landfall(&self) -> &Landfall {

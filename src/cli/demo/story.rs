@@ -308,7 +308,7 @@ pub(super) async fn accept_rules(
         return Ok(());
     }
     let repository = app.repository(&scene.repository)?;
-    match adopt(app.store(), repository, &scene.head, "demo", scene.clock.now()).await? {
+    match adopt(app, repository, &scene.head, "demo", scene.clock.now()).await? {
         Adopted::Done { .. } => Ok(teller.event(
             "adopted",
             &format!(
