@@ -202,7 +202,6 @@ pub struct App {
     keep: Keep,
     repositories: Repositories,
     review: review::Reviewer,
-    push: push::PushReviewer,
     policies: Policies,
     landing: landing::Lander,
     request: request::RunMaker,
@@ -252,7 +251,6 @@ impl App {
         let plans = plans::Plans::new(store.clone(), planners, Arc::new(catalog));
         Self {
             review: review::Reviewer::new(store.clone(), clock.clone(), plans.clone(), policies.clone()),
-            push: push::PushReviewer::new(store.clone(), clock.clone(), plans.clone(), policies.clone()),
             landing: landing::Lander::new(store.clone(), clock.clone(), policies.clone()),
             request: request::RunMaker::new(store.clone(), clock.clone(), ids, plans.clone()),
             run: run::Runner::new(store.clone(), clock.clone(), plans, providers.clone()),
@@ -310,8 +308,8 @@ impl App {
                     .await
             }
             Key::Push { repository, commit } => {
-                self.push
-                    .reconcile(lease, self.repository(repository)?, commit)
+                self.review
+                    .reconcile_push(lease, self.repository(repository)?, commit)
                     .await
             }
             Key::Landing { repository } => self.landing.reconcile(lease, self.repository(repository)?).await,

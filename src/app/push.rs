@@ -1,9 +1,6 @@
 //! `push/<repository>/<commit>`: content that came without a merge request is evaluated and planned like one's, and can
 //! be released by its digest until it is superseded. What is signed off is accepted by the landing.
 
-use std::sync::Arc;
-
-use crate::clock::Clock;
 use crate::domain::ids::CommitId;
 use crate::domain::key::{Key, Outcome};
 use crate::domain::merge_request::Thread;
@@ -16,29 +13,13 @@ use crate::store::{AcceptedFiles, Lease, Store, Touch};
 
 use super::evaluate::{Trees, evaluate};
 use super::evidence::Brought;
-use super::plans::Plans;
 use super::policies::Asker;
-use super::review::trees;
+use super::review::{Reviewer, trees};
 use super::{AppError, Repository, evidence, notes, policies};
 
-pub(super) struct PushReviewer {
-    store: Store,
-    clock: Arc<dyn Clock>,
-    plans: Plans,
-    policies: Policies,
-}
-
-impl PushReviewer {
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, plans: Plans, policies: Policies) -> Self {
-        Self {
-            store,
-            clock,
-            plans,
-            policies,
-        }
-    }
-
-    pub(super) async fn reconcile(
+impl Reviewer {
+    /// Looks at a push that was held.
+    pub(super) async fn reconcile_push(
         &self,
         lease: &Lease,
         repository: &Repository,
@@ -47,11 +28,12 @@ impl PushReviewer {
         let Some(push) = self.store.held_push(&repository.id, commit).await? else {
             return Ok(Outcome::Done);
         };
-        let plan_anew = self.obey(lease, repository, &push).await?;
+        let plan_anew = self.obey_on_push(lease, repository, &push).await?;
         let state = self.store.repository(&repository.id).await?;
         match state.examined.filter(|_| state.suspended.is_none()) {
             Some(examined) if push.end.is_none() => {
-                self.review(lease, repository, push, &examined, plan_anew).await
+                self.review_push(lease, repository, push, &examined, plan_anew)
+                    .await
             }
             _ => {
                 let report = Key::report(&repository.id, &push.origin());
@@ -61,7 +43,12 @@ impl PushReviewer {
         }
     }
 
-    async fn obey(&self, lease: &Lease, repository: &Repository, push: &HeldPush) -> Result<bool, AppError> {
+    async fn obey_on_push(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        push: &HeldPush,
+    ) -> Result<bool, AppError> {
         let Some(issue) = self.store.issue_of_push(&repository.id, &push.commit).await? else {
             return Ok(false);
         };
@@ -73,7 +60,7 @@ impl PushReviewer {
         notes::obey(&self.store, lease, repository, &place, self.clock.now()).await
     }
 
-    async fn review(
+    async fn review_push(
         &self,
         lease: &Lease,
         repository: &Repository,
@@ -92,7 +79,7 @@ impl PushReviewer {
                 self.plans.discard(&repository.id, rules, evaluation).await?;
             }
             push.end = Some(PushEnd::Superseded(why));
-            self.record(lease, repository, &push).await?;
+            self.record_push(lease, repository, &push).await?;
             return Ok(Outcome::Done);
         }
         let (mut evaluation, brought) = look(repository, &accepted, &push, target).await?;
@@ -100,7 +87,7 @@ impl PushReviewer {
         if push.evaluation.is_none() {
             // People are told before a plan is waited for.
             push.evaluation = Some(evaluation.clone());
-            self.record(lease, repository, &push).await?;
+            self.record_push(lease, repository, &push).await?;
         }
         if let Some(before) = push.evaluation.as_mut().filter(|_| plan_anew) {
             self.plans.discard(&repository.id, rules, before).await?;
@@ -131,11 +118,16 @@ impl PushReviewer {
         )
         .await?;
         push.evaluation = Some(evaluation);
-        self.record(lease, repository, &push).await?;
+        self.record_push(lease, repository, &push).await?;
         Ok(again.map_or(Outcome::Done, Outcome::Again))
     }
 
-    async fn record(&self, lease: &Lease, repository: &Repository, push: &HeldPush) -> Result<(), AppError> {
+    async fn record_push(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        push: &HeldPush,
+    ) -> Result<(), AppError> {
         let now = self.clock.now();
         Ok(self.store.record_push(lease, &repository.id, push, now).await?)
     }

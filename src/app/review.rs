@@ -25,11 +25,12 @@ use super::{AppError, Repository, evidence, notes, policies};
 /// How long the forge may take to show a pushed head in git, before it is asked again.
 const GIT_LAG: SignedDuration = SignedDuration::from_millis(500);
 
+/// Looks at what is asked for: by merge requests here, by pushes that were held in `push`.
 pub(super) struct Reviewer {
-    store: Store,
-    clock: Arc<dyn Clock>,
-    plans: Plans,
-    policies: Policies,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) plans: Plans,
+    pub(super) policies: Policies,
 }
 
 impl Reviewer {
