@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::ids::{CommitId, Digest, UserId};
 use crate::domain::landing::Origin;
 use crate::domain::merge_request::MergeRequest;
-use crate::domain::plan::Plan;
 use crate::domain::policy::{Approvers, Demands, Role};
 use crate::domain::push::HeldPush;
 use crate::domain::review::{Evaluation, Judged, KnownVersion, Review, Shown};
@@ -254,10 +253,10 @@ async fn judgement(
     evaluation: &Evaluation,
     Said { shown, commands }: Said,
 ) -> Result<Judgement, AppError> {
-    let digest = evaluation.digest();
-    let (Some(digest), Some(plan)) = (digest.as_ref(), evaluation.plan()) else {
+    // The forge is asked nothing that cannot matter.
+    if evaluation.digest().is_none() {
         return Ok(Judgement::missing(Missing::NothingToSign));
-    };
+    }
     if rules.is_none() {
         return Ok(Judgement::missing(Missing::NoRules));
     }
@@ -298,8 +297,6 @@ async fn judgement(
     }
     let case = Case {
         evaluation,
-        plan,
-        digest,
         author: Some(review.facts.author.id),
         names,
         versions,
@@ -318,29 +315,10 @@ pub(super) async fn judge_push(
     push: &mut HeldPush,
     evaluation: &Evaluation,
 ) -> Result<Verdict, AppError> {
-    let said = said(store, repository, &push.origin(), evaluation).await?;
-    let judgement = judgement_on_push(repository, rules, push, evaluation, said).await?;
-    push.approvals = judgement.approvals;
-    push.judged = Some(judgement.judged);
-    Ok(judgement.verdict)
-}
-
-async fn judgement_on_push(
-    repository: &Repository,
-    rules: Option<&Rules>,
-    push: &HeldPush,
-    evaluation: &Evaluation,
-    Said { shown, commands }: Said,
-) -> Result<Judgement, AppError> {
-    let digest = evaluation.digest();
-    let (Some(digest), Some(plan)) = (digest.as_ref(), evaluation.plan()) else {
-        return Ok(Judgement::missing(Missing::NothingToSign));
-    };
+    let Said { shown, commands } = said(store, repository, &push.origin(), evaluation).await?;
     let pusher = push.pusher.iter().map(|user| (user.id, user.username.clone()));
     let case = Case {
         evaluation,
-        plan,
-        digest,
         author: None,
         names: pusher.collect(),
         versions: vec![push.seen.clone()],
@@ -348,14 +326,15 @@ async fn judgement_on_push(
         shown_at: shown.map(|shown| shown.at),
         voided_at: None,
     };
-    ask(repository, rules, case).await
+    let judgement = ask(repository, rules, case).await?;
+    push.approvals = judgement.approvals;
+    push.judged = Some(judgement.judged);
+    Ok(judgement.verdict)
 }
 
 /// What the gate is asked about, before roles are looked up.
 struct Case<'a> {
     evaluation: &'a Evaluation,
-    plan: &'a Plan,
-    digest: &'a Digest,
     author: Option<UserId>,
     /// What to call people by who have no role.
     names: BTreeMap<UserId, String>,
@@ -367,6 +346,10 @@ struct Case<'a> {
 
 /// Looks up what those who approved may do now, and asks the gate.
 async fn ask(repository: &Repository, rules: Option<&Rules>, case: Case<'_>) -> Result<Judgement, AppError> {
+    let digest = case.evaluation.digest();
+    let (Some(digest), Some(plan)) = (digest.as_ref(), case.evaluation.plan()) else {
+        return Ok(Judgement::missing(Missing::NothingToSign));
+    };
     let mut roles = BTreeMap::new();
     for user in case.approvals.iter().map(|a| a.user).collect::<BTreeSet<_>>() {
         if case.author == Some(user) {
@@ -388,8 +371,8 @@ async fn ask(repository: &Repository, rules: Option<&Rules>, case: Case<'_>) -> 
     }
     let verdict = decide(&Evidence {
         transitions: &case.evaluation.transitions,
-        plan: case.plan,
-        digest: case.digest,
+        plan,
+        digest,
         rules,
         demands: &case.evaluation.demands,
         approvals: &case.approvals,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::domain::audit::Record;
 use crate::domain::finding::Severity;
@@ -43,7 +43,7 @@ pub(in crate::store) async fn put_new(
     mut push: HeldPush,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let known = read(connection, repository, &push.commit).await?;
+    let known = read(&mut *connection, repository, &push.commit).await?;
     if known.is_some_and(|known| known.end == Some(PushEnd::Accepted)) {
         let paths = push.landed.iter().map(|landed| landed.path.clone()).collect();
         push.end = Some(PushEnd::Superseded(Superseded::Accepted { paths }));
@@ -62,10 +62,20 @@ pub(in crate::store) async fn touch_open(
             .bind(repository.as_str())
             .fetch_all(&mut *connection)
             .await?;
+    touch(connection, repository, &commits, now).await
+}
+
+/// Has these pushes looked at.
+async fn touch(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    commits: &[String],
+    now: Timestamp,
+) -> Result<(), StoreError> {
     for commit in commits {
         let key = Key::Push {
             repository: repository.clone(),
-            commit: parse("commit id", &commit)?,
+            commit: parse("commit id", commit)?,
         };
         keys::touch(connection, &Touch::fact(key), now).await?;
     }
@@ -86,18 +96,11 @@ pub(in crate::store) async fn put_notes_due(
     .bind(to_integer(issue.0)?)
     .fetch_all(&mut *connection)
     .await?;
-    for commit in commits {
-        let key = Key::Push {
-            repository: repository.clone(),
-            commit: parse("commit id", &commit)?,
-        };
-        keys::touch(connection, &Touch::fact(key), now).await?;
-    }
-    Ok(())
+    touch(connection, repository, &commits, now).await
 }
 
 async fn read(
-    connection: &mut SqliteConnection,
+    executor: impl SqliteExecutor<'_>,
     repository: &RepositoryId,
     commit: &CommitId,
 ) -> Result<Option<HeldPush>, StoreError> {
@@ -105,7 +108,7 @@ async fn read(
         sqlx::query_scalar("SELECT push FROM held_pushes WHERE repository = ?1 AND commit_id = ?2")
             .bind(repository.as_str())
             .bind(commit.as_str())
-            .fetch_optional(connection)
+            .fetch_optional(executor)
             .await?;
     text.map(|text| from_json("push", &text)).transpose()
 }
@@ -120,13 +123,7 @@ impl Store {
         repository: &RepositoryId,
         commit: &CommitId,
     ) -> Result<Option<HeldPush>, StoreError> {
-        let text: Option<String> =
-            sqlx::query_scalar("SELECT push FROM held_pushes WHERE repository = ?1 AND commit_id = ?2")
-                .bind(repository.as_str())
-                .bind(commit.as_str())
-                .fetch_optional(self.readers())
-                .await?;
-        text.map(|text| from_json("push", &text)).transpose()
+        read(self.readers(), repository, commit).await
     }
 
     /// Every push that may still be released.
@@ -178,7 +175,7 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
-                let before = read(connection, &repository, &push.commit).await?;
+                let before = read(&mut *connection, &repository, &push.commit).await?;
                 if before.as_ref().is_none_or(|before| before.end.is_some()) {
                     return Ok(());
                 }
