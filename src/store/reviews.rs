@@ -1,7 +1,7 @@
 //! Merge requests as seen: reviews, the evaluations that were shown, pushes and commands.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::domain::audit::Record;
 use crate::domain::finding::Severity;
@@ -15,7 +15,7 @@ use crate::domain::review::{Evaluation, Landed, Review, Shown};
 use crate::store::accepted::{News, touch_open_reviews};
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_json, from_micros, parse, to_integer, to_json, to_micros};
-use crate::store::{Lease, Store, StoreError, audit, origins};
+use crate::store::{Lease, Store, StoreError, audit, commands, origins};
 
 /// A push, as a push hook told of it. It can only exclude the pusher from signing off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,26 @@ pub(in crate::store) async fn put(
     .execute(&mut *connection)
     .await?;
     origins::touch_report(connection, repository, &Origin::MergeRequest(number), now).await
+}
+
+/// Of a merge request that was looked at for the first time: a delivery that told of a note meanwhile found no row to say
+/// so in. Whatever touched it since may have been one.
+async fn put_notes_told_of(
+    connection: &mut SqliteConnection,
+    lease: &Lease,
+    repository: &RepositoryId,
+    number: MergeRequestNumber,
+) -> Result<(), StoreError> {
+    let is_touched: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM keys WHERE key = ?1 AND generation > ?2)")
+            .bind(lease.key.to_string())
+            .bind(to_integer(lease.generation)?)
+            .fetch_one(&mut *connection)
+            .await?;
+    if is_touched {
+        commands::put_notes_due(connection, repository, number).await?;
+    }
+    Ok(())
 }
 
 /// The requests that a merge request changes.
@@ -119,7 +139,7 @@ pub(in crate::store) async fn put_push(
 }
 
 async fn read(
-    connection: &mut SqliteConnection,
+    executor: impl SqliteExecutor<'_>,
     repository: &RepositoryId,
     number: MergeRequestNumber,
 ) -> Result<Option<Review>, StoreError> {
@@ -127,7 +147,7 @@ async fn read(
         sqlx::query_scalar("SELECT review FROM reviews WHERE repository = ?1 AND number = ?2")
             .bind(repository.as_str())
             .bind(to_integer(number.0)?)
-            .fetch_optional(connection)
+            .fetch_optional(executor)
             .await?;
     text.map(|text| from_json("review", &text)).transpose()
 }
@@ -142,13 +162,7 @@ impl Store {
         repository: &RepositoryId,
         number: MergeRequestNumber,
     ) -> Result<Option<Review>, StoreError> {
-        let text: Option<String> =
-            sqlx::query_scalar("SELECT review FROM reviews WHERE repository = ?1 AND number = ?2")
-                .bind(repository.as_str())
-                .bind(to_integer(number.0)?)
-                .fetch_optional(self.readers())
-                .await?;
-        text.map(|text| from_json("review", &text)).transpose()
+        read(self.readers(), repository, number).await
     }
 
     /// Every merge request that was open when last seen.
@@ -254,7 +268,7 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
-                let before = read(connection, &repository, review.facts.number).await?;
+                let before = read(&mut *connection, &repository, review.facts.number).await?;
                 let news = before
                     .as_ref()
                     .is_none_or(|before| !before.says_the_same_as(&review));
@@ -293,7 +307,11 @@ impl Store {
                     };
                     audit::append(connection, &repository, &record, now).await?;
                 }
-                put(connection, &repository, &review, now).await
+                put(connection, &repository, &review, now).await?;
+                if before.is_none() {
+                    put_notes_told_of(connection, &lease, &repository, review.facts.number).await?;
+                }
+                Ok(())
             })
         })
         .await
@@ -314,7 +332,10 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
-                let review = match read(connection, &repository, review.facts.number).await? {
+                let number = review.facts.number;
+                let before = read(&mut *connection, &repository, number).await?;
+                let is_new = before.is_none();
+                let review = match before {
                     Some(known) => Review {
                         facts: review.facts,
                         ..known
@@ -322,6 +343,9 @@ impl Store {
                     None => review,
                 };
                 put(connection, &repository, &review, now).await?;
+                if is_new {
+                    put_notes_told_of(connection, &lease, &repository, number).await?;
+                }
                 keys::touch(connection, &Touch::fact(Key::Landing { repository }), now).await
             })
         })

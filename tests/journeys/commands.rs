@@ -1,5 +1,8 @@
 //! What people say in comments, and what is made of it.
 
+use std::time::Duration;
+
+use landfall::sandbox::{AccessLogEntry, RequestAction, RequestFault};
 use reqwest::Method;
 use serde_json::json;
 
@@ -170,4 +173,33 @@ async fn who_may_not_work_here_is_not_obeyed() {
     }
     merge_request.shows(WAITING, &["press **Approve**"]).await;
     assert!(world.ledger().await.is_empty());
+}
+
+/// The very first look at a merge request has read that there are no comments yet, and is at work still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_while_a_merge_request_is_looked_at_for_the_first_time_is_heard() {
+    let world = World::start().await;
+    world.sandbox.order_request_fault(RequestFault {
+        method: None,
+        path_contains: "/versions".into(),
+        by: Some("landfall".into()),
+        after: 0,
+        times: 1,
+        action: RequestAction::Delay(Duration::from_secs(2)),
+    });
+    let mark = world.sandbox.access_log_len();
+    let merge_request = world.dana().asks_for_a_shop().await;
+    world
+        .until("the first look", async || {
+            let calls = world.sandbox.access_log_since(mark);
+            let looks = |call: &AccessLogEntry| {
+                call.user.as_deref() == Some("landfall") && call.path.ends_with("/merge_requests/1")
+            };
+            calls.iter().any(looks).then_some(())
+        })
+        .await;
+    world.dana().comments(&merge_request, "/landfall help").await;
+    // No sweep comes for minutes.
+    merge_request.answers(1, &["/landfall approve"]).await;
+    merge_request.shows(WAITING, &["press **Approve**"]).await;
 }
