@@ -111,6 +111,8 @@ mod tests {
     use super::super::samples::{self, GITLAB, HOSTILE, context, read};
     use super::*;
     use crate::domain::finding::{Code, Finding, Place};
+    use crate::domain::ids::EnvironmentName;
+    use crate::domain::rules::{Environment, ProviderKind};
 
     fn shown(report: &Report) -> String {
         comment(report, GITLAB, &samples::marker(), &context())
@@ -159,6 +161,29 @@ mod tests {
                 samples::assert_only_ours(&comment);
                 assert!(samples::marker().marks(&comment), "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn an_account_is_named_and_what_it_is_called_does_nothing() {
+        let mut report = samples::waiting();
+        let mut place = Environment::of(ProviderKind::Aws);
+        place.account = Some("123456789012".into());
+        place.region = Some("eu-west-1".into());
+        let name: EnvironmentName = "production".parse().unwrap();
+        report.environments.insert(name.clone(), place);
+        let comment = shown(&report);
+        let said = "\n> ☁️ **AWS**: `production` is account `123456789012` in region `eu-west-1`.\n";
+        assert!(
+            comment.contains(said) && comment.contains("**Simulated**"),
+            "{comment}"
+        );
+        for text in HOSTILE {
+            let mut place = Environment::of(ProviderKind::Aws);
+            place.account = Some((*text).into());
+            place.region = Some((*text).into());
+            report.environments.insert(name.clone(), place);
+            samples::assert_only_ours(&shown(&report));
         }
     }
 
