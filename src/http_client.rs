@@ -9,6 +9,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::redirect::{Attempt, Policy};
 use url::Url;
 
+mod token;
+
+pub use token::Token;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer, so that a long fetch may take its time but a dead peer may not.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);

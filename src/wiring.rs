@@ -26,7 +26,7 @@ use crate::forge::gitlab::{GIT_USERNAME, GitLab, GitLabOptions, GitLabOptionsErr
 use crate::forge::{Forge, Webhook};
 use crate::git::{LazyMirror, MirrorDefaults};
 use crate::http::Http;
-use crate::http_client::{self, HttpClientError, HttpClientOptions};
+use crate::http_client::{self, HttpClientError, HttpClientOptions, Token};
 use crate::policy::Policies;
 use crate::provider::aws::{Aws, AwsOptions};
 use crate::provider::repository::{
@@ -298,6 +298,13 @@ fn http_client_of(settings: &config::Repository) -> Result<reqwest::Client, Wiri
     http_client::build(&options).map_err(|error: HttpClientError| wrong(settings, error.to_string()))
 }
 
+fn token_of(given: &config::GivenToken) -> Token {
+    match &given.file {
+        Some(file) => Token::in_file(given.secret.clone(), file.clone()),
+        None => given.secret.clone().into(),
+    }
+}
+
 /// What makes repositories on the forge of a requests repository, if it has a token for that. The token that reads and
 /// comments is never used for it.
 fn repository_host(
@@ -310,7 +317,7 @@ fn repository_host(
     match settings.forge {
         ForgeKind::GitLab => {
             let client = http_client_of(settings)?;
-            let projects = GitLabProjects::new(&settings.url.0, token.clone(), client, clock.clone())
+            let projects = GitLabProjects::new(&settings.url.0, token_of(token), client, clock.clone())
                 .map_err(|error: GitLabOptionsError| wrong(settings, error.to_string()))?;
             Ok(Some(Arc::new(repositories::OnGitLab { projects })))
         }
@@ -324,12 +331,14 @@ fn repository(
 ) -> Result<(Repository, Arc<dyn Webhook>), WiringError> {
     let wrong = |problem: String| wrong(settings, problem);
     let client = http_client_of(settings)?;
+    // One for the API and for git: what the one finds renewed, the other has.
+    let token = token_of(&settings.token);
     let (forge, webhook): (Arc<dyn Forge>, Arc<dyn Webhook>) = match settings.forge {
         ForgeKind::GitLab => {
             let gitlab = GitLab::new(GitLabOptions {
                 base_url: settings.url.0.clone(),
                 project: settings.project,
-                token: settings.token.clone(),
+                token: token.clone(),
                 client: client.clone(),
                 clock: clock.clone(),
             })
@@ -349,7 +358,7 @@ fn repository(
     let mirror = LazyMirror::new(MirrorDefaults {
         directory,
         username: GIT_USERNAME.into(),
-        token: settings.token.clone(),
+        token,
         client,
         fetch_limit: config.mirror.fetch_limit,
         fetch_time: FETCH_TIME,

@@ -201,6 +201,15 @@ pub enum ForgeKind {
     GitLab,
 }
 
+/// An access token, and where it was read from: whoever replaces it does so there.
+#[derive(Debug, Clone)]
+pub struct GivenToken {
+    /// The token.
+    pub secret: Secret,
+    /// The file that it stands in, if it does.
+    pub file: Option<PathBuf>,
+}
+
 /// A requests repository.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -213,9 +222,9 @@ pub struct Repository {
     /// The project's number there.
     pub project: u64,
     /// The access token.
-    pub token: Secret,
+    pub token: GivenToken,
     /// The access token that makes repositories; none are made without it.
-    pub provisioning_token: Option<Secret>,
+    pub provisioning_token: Option<GivenToken>,
     /// Signing tokens of the webhook.
     pub signing_tokens: Vec<Secret>,
     /// Plain secret tokens of the webhook.
@@ -320,7 +329,7 @@ impl RawSecret {
         let secret = match self {
             Self::Value(secret) => secret.clone(),
             Self::File { file } => std::fs::read_to_string(file)
-                .map(|text| Secret::new(text.trim_end_matches(['\r', '\n'])))
+                .map(|text| Secret::of_line(&text))
                 .map_err(|error| problem(format!("the file {} cannot be read: {error}", file.display())))?,
             Self::Variable { env } => std::env::var(env)
                 .map(Secret::new)
@@ -330,6 +339,16 @@ impl RawSecret {
             return Err(problem("it is empty: an empty secret protects nothing".into()));
         }
         Ok(secret)
+    }
+
+    fn token(&self, setting: &str) -> Result<GivenToken, ConfigError> {
+        Ok(GivenToken {
+            secret: self.read(setting)?,
+            file: match self {
+                Self::File { file } => Some(file.clone()),
+                Self::Value(_) | Self::Variable { .. } => None,
+            },
+        })
     }
 }
 
@@ -444,14 +463,14 @@ impl RawRepository {
                     .into(),
             });
         }
-        let token = self.token.read(&setting("token"))?;
+        let token = self.token.token(&setting("token"))?;
         let provisioning_token = match &self.provisioning_token {
-            Some(secret) => Some(secret.read(&setting("provisioning_token"))?),
+            Some(secret) => Some(secret.token(&setting("provisioning_token"))?),
             None => None,
         };
         if provisioning_token
             .as_ref()
-            .is_some_and(|other| other.reveal() == token.reveal())
+            .is_some_and(|other| other.secret.reveal() == token.secret.reveal())
         {
             return Err(ConfigError::Secret {
                 setting: setting("provisioning_token"),
@@ -600,6 +619,6 @@ mod tests {
             &format!("{{ file = {:?} }}", file.display().to_string()),
         );
         let config = Config::from_text(&text).unwrap();
-        assert_eq!(config.repositories[0].token.reveal(), "from-a-file");
+        assert_eq!(config.repositories[0].token.secret.reveal(), "from-a-file");
     }
 }

@@ -16,6 +16,12 @@ impl Secret {
         Self(value.into())
     }
 
+    /// One that stands in a file by itself: the end of the line is no part of it.
+    #[must_use]
+    pub fn of_line(text: &str) -> Self {
+        Self::new(text.trim_end_matches(['\r', '\n']))
+    }
+
     /// The value, for the one place that sends or compares it.
     #[must_use]
     pub fn reveal(&self) -> &str {

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::{GitError, Mirror, MirrorOptions};
-use crate::domain::secret::Secret;
+use crate::http_client::Token;
 
 /// What is known of a mirror beside its address.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ pub struct MirrorDefaults {
     /// Who the token belongs to.
     pub username: String,
     /// A token that may read the repository.
-    pub token: Secret,
+    pub token: Token,
     /// For proxy, certificates and connection time-outs.
     pub client: reqwest::Client,
     /// How many bytes the answers of one fetch may have.

@@ -20,8 +20,8 @@ use std::time::Duration;
 use url::Url;
 
 use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
-use crate::domain::secret::Secret;
 use crate::domain::tree::Tree;
+use crate::http_client::Token;
 use disk::Disk;
 
 pub use lazy::{LazyMirror, MirrorDefaults};
@@ -118,7 +118,7 @@ pub struct MirrorOptions {
     /// Who the token belongs to; forges take any name beside a token.
     pub username: String,
     /// A token that may read the repository.
-    pub token: Secret,
+    pub token: Token,
     /// For proxy, certificates and connection time-outs. Best made with `redirect::Policy::none()`: redirects
     /// within the forge are followed by the mirror, others never.
     pub client: reqwest::Client,

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::GitError;
-use crate::domain::secret::Secret;
+use crate::http_client::Token;
 
 const SCHEME: &str = "landfall-mirror";
 const INFO_REFS: &str = "/info/refs";
@@ -38,7 +38,7 @@ pub(super) struct Exchange {
     pub(super) client: reqwest::Client,
     pub(super) url: Url,
     pub(super) username: String,
-    pub(super) token: Secret,
+    pub(super) token: Token,
     pub(super) limit: u64,
     pub(super) deadline: Instant,
     pub(super) runtime: tokio::runtime::Handle,
@@ -267,10 +267,18 @@ impl Exchange {
     }
 
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
-        request.basic_auth(&self.username, Some(self.token.reveal()))
+        request.basic_auth(&self.username, Some(self.token.now().reveal()))
     }
 
     async fn get_advertisement(&self) -> Result<Response, GitError> {
+        let token = self.token.now();
+        match self.advertised().await {
+            Err(GitError::Forbidden { .. }) if self.token.renew(&token) => self.advertised().await,
+            answer => answer,
+        }
+    }
+
+    async fn advertised(&self) -> Result<Response, GitError> {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{INFO_REFS}", self.url.path().trim_end_matches('/')));
         url.set_query(Some("service=git-upload-pack"));

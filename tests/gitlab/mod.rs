@@ -126,7 +126,7 @@ impl Peer {
     fn projects(&self) -> GitLabProjects {
         GitLabProjects::new(
             &self.base.parse().unwrap(),
-            Secret::new(TOKEN),
+            Secret::new(TOKEN).into(),
             http_client::build(&HttpClientOptions::default()).unwrap(),
             Arc::new(self.clock.clone()),
         )
@@ -156,7 +156,7 @@ fn adapter_over(client: reqwest::Client, base_url: &str, clock: &ManualClock) ->
     GitLab::new(GitLabOptions {
         base_url: base_url.parse().unwrap(),
         project: 15,
-        token: Secret::new(TOKEN),
+        token: Secret::new(TOKEN).into(),
         client,
         clock: Arc::new(clock.clone()),
     })

@@ -152,7 +152,7 @@ fn adapter(
     GitLab::new(GitLabOptions {
         base_url: sandbox.url(),
         project,
-        token: Secret::new(&user.token),
+        token: Secret::new(&user.token).into(),
         client: http.clone(),
         clock: Arc::new(clock.clone()),
     })
@@ -160,7 +160,7 @@ fn adapter(
 }
 
 fn projects(sandbox: &Sandbox, http: &reqwest::Client, clock: &ManualClock, user: &User) -> GitLabProjects {
-    let token = Secret::new(&user.token);
+    let token = Secret::new(&user.token).into();
     GitLabProjects::new(&sandbox.url(), token, http.clone(), Arc::new(clock.clone())).unwrap()
 }
 

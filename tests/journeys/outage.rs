@@ -185,3 +185,33 @@ async fn a_retry_is_read_though_its_webhook_is_lost() {
     assert_eq!(calls(&world, mark, "/notes"), 0);
     assert_eq!(calls(&world, mark, "/merge_requests/1"), 0);
 }
+
+/// Nobody starts anything again: whoever replaces a token that ran out writes the new one into its file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_token_in_the_old_ones_file_is_enough() {
+    let mut world = World::start().await;
+    {
+        let merge_request = world.dana().asks_for_a_shop().await;
+        merge_request.shows(WAITING, &["press **Approve**"]).await;
+        world.ada().approves(&merge_request).await;
+        merge_request.shows(READY, &["merge it now"]).await;
+        world.token_expires();
+        world.ada().merges(&merge_request).await;
+    }
+    let mark = world.sandbox.access_log_len();
+    world
+        .until("a call that is refused", async || {
+            let calls = world.sandbox.access_log_since(mark);
+            calls.iter().any(|call| call.status == 401).then_some(())
+        })
+        .await;
+    world.gets_a_new_token();
+    let done = async {
+        while world.ledger().await != SHOP_IS_THERE {
+            world.lets_time_pass().await;
+            let next = world.clock.now().checked_add(LOOK_EVERY).unwrap();
+            world.clock.sleep_until(next).await;
+        }
+    };
+    world.patiently("what was merged to be made", done).await;
+}

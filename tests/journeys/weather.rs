@@ -126,9 +126,7 @@ async fn day(weather: &Weather) -> End {
                 expired = Some(look + lasts);
             }
             if expired == Some(look) {
-                world.stop_landfall().await;
                 world.gets_a_new_token();
-                world.start_landfall().await;
             }
         }
         if weather.pushes == Some(look) && followers.nothing_done(number) {

@@ -52,7 +52,7 @@ fn options(forge: &Forge, folder: &Path) -> MirrorOptions {
         directory: folder.join("mirror"),
         url: forge.url(),
         username: "landfall".into(),
-        token: Secret::new(TOKEN),
+        token: Secret::new(TOKEN).into(),
         client: client(),
         fetch_limit: 10_000_000,
         fetch_time: Duration::from_secs(60),
@@ -295,7 +295,7 @@ async fn a_blob_over_the_limit_is_told_but_not_read() {
 async fn a_refused_token_is_said_and_never_shown() {
     let world = World::start().await;
     let options = MirrorOptions {
-        token: Secret::new("glpat-revoked"),
+        token: Secret::new("glpat-revoked").into(),
         ..world.options()
     };
     let shown = format!("{options:?}");

@@ -65,7 +65,7 @@ async fn a_merge_request_is_seen_from_its_push_to_its_merge() {
         directory: folder.path().join("mirror"),
         url: url.clone(),
         username: user.username.clone(),
-        token: Secret::new(&user.token),
+        token: Secret::new(&user.token).into(),
         client: client(),
         fetch_limit: 1_000_000,
         fetch_time: Duration::from_secs(60),

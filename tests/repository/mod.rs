@@ -54,7 +54,7 @@ impl World {
             .collect();
         let projects = GitLabProjects::new(
             &sandbox.url(),
-            Secret::new(&users["builder"].token),
+            Secret::new(&users["builder"].token).into(),
             http_client::build(&HttpClientOptions::default()).unwrap(),
             Arc::new(SystemClock),
         );

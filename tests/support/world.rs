@@ -410,7 +410,14 @@ impl World {
         let address = listener.local_addr().unwrap();
         self.webhook_leads_to(&format!("http://{address}/webhooks/{REPOSITORY}"))
             .await;
-        let config = Config::from_text(&self.configuration(&address.to_string())).unwrap();
+        self.writes_the_token();
+        let given = format!("\ntoken = {}\n", quoted(self.token_of("landfall")));
+        let in_a_file = format!(
+            "\ntoken = {{ file = {} }}\n",
+            quoted(&self.token_file().display().to_string())
+        );
+        let configuration = self.configuration(&address.to_string());
+        let config = Config::from_text(&configuration.replacen(&given, &in_a_file, 1)).unwrap();
         let landfall = Landfall::build(&config, self.clock.clone(), Arc::new(SystemIds), Mark::Sandbox)
             .await
             .unwrap();
@@ -468,12 +475,21 @@ impl World {
         self.sandbox.revoke_token(&self.users["landfall"].token).unwrap();
     }
 
-    /// Somebody makes a new token for Landfall; the next start is with it.
+    /// Somebody makes a new token for Landfall, and writes it where the old one stood.
     pub(crate) fn gets_a_new_token(&mut self) {
         let user = self
             .sandbox
             .add_user("landfall", "landfall", "landfall@example.test", false);
         self.users.insert("landfall", user.unwrap());
+        self.writes_the_token();
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.directory.path().join("token")
+    }
+
+    fn writes_the_token(&self) {
+        std::fs::write(self.token_file(), self.token_of("landfall")).unwrap();
     }
 
     /// Landfall's database is gone; the next start begins with an empty one.
@@ -484,7 +500,6 @@ impl World {
 
     /// The configuration of its Landfall; it ends with the table of the repository.
     pub(crate) fn configuration(&self, listen: &str) -> String {
-        let quoted = |text: &str| Value::String(text.to_owned()).to_string();
         let path = |name: &str| -> PathBuf { self.directory.path().join(name) };
         let file = |name: &str| quoted(&path(name).display().to_string());
         format!(
@@ -752,4 +767,9 @@ pub(crate) fn text(value: &Value) -> &str {
 
 fn repository() -> RepositoryId {
     RepositoryId::new(REPOSITORY).unwrap()
+}
+
+/// A text as TOML writes it.
+fn quoted(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
 }

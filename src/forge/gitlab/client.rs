@@ -15,7 +15,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::domain::secret::{Secret, redacted};
 use crate::forge::ForgeError;
-use crate::http_client;
+use crate::http_client::{self, Token};
 
 /// For one call, connection to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,8 +47,7 @@ pub(super) struct Client {
     http: reqwest::Client,
     /// `https://host/sub/path`, without a slash at its end.
     base: String,
-    token: Secret,
-    token_header: HeaderValue,
+    token: Token,
     clock: Arc<dyn Clock>,
     paused_until: Mutex<Option<Timestamp>>,
 }
@@ -57,16 +56,14 @@ impl Client {
     pub(super) fn new(
         http: reqwest::Client,
         base: String,
-        token: Secret,
+        token: Token,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
-        let mut token_header = HeaderValue::from_str(token.reveal())?;
-        token_header.set_sensitive(true);
+        header_of(&token.now())?;
         Ok(Self {
             http,
             base,
             token,
-            token_header,
             clock,
             paused_until: Mutex::new(None),
         })
@@ -160,14 +157,30 @@ impl Client {
         request: http::request::Builder,
         body: Vec<u8>,
     ) -> Result<Response<Bytes>, CallError> {
-        if let Some(until) = self.pause() {
-            return Err(CallError::Paused { until });
-        }
         let request = request
-            .header(TOKEN_HEADER, self.token_header.clone())
             .header(header::ACCEPT, "application/json")
             .body(body)
             .map_err(|error| CallError::Unusable(error.to_string()))?;
+        let token = self.token.now();
+        match self.send_as(request.clone(), &token).await {
+            Err(CallError::Status {
+                status: StatusCode::UNAUTHORIZED,
+                ..
+            }) if self.token.renew(&token) => self.send_as(request, &self.token.now()).await,
+            answer => answer,
+        }
+    }
+
+    async fn send_as(
+        &self,
+        mut request: http::Request<Vec<u8>>,
+        token: &Secret,
+    ) -> Result<Response<Bytes>, CallError> {
+        if let Some(until) = self.pause() {
+            return Err(CallError::Paused { until });
+        }
+        let header = header_of(token).map_err(|error| CallError::Unusable(error.to_string()))?;
+        request.headers_mut().insert(TOKEN_HEADER, header);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut request = reqwest::Request::try_from(request)
             .map_err(|error| CallError::Unusable(http_client::reason(&error)))?;
@@ -197,9 +210,7 @@ impl Client {
                 http_client::BodyError::Broken { reason } => CallError::Unreachable(reason),
             })?;
         if !status.is_success() {
-            let reason = cut(&redacted(
-                &message(&body).replace(self.token.reveal(), "[secret]"),
-            ));
+            let reason = cut(&redacted(&message(&body).replace(token.reveal(), "[secret]")));
             return Err(CallError::Status { status, reason });
         }
         let mut answer = Response::new(body);
@@ -239,6 +250,12 @@ impl AsyncClient for Client {
     ) -> Result<Response<Bytes>, ApiError<CallError>> {
         self.send(request, body).await.map_err(ApiError::client)
     }
+}
+
+fn header_of(token: &Secret) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    let mut header = HeaderValue::from_str(token.reveal())?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 fn forge_error(activity: String, error: ApiError<CallError>) -> ForgeError {

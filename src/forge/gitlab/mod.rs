@@ -32,7 +32,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
-use crate::domain::secret::Secret;
+use crate::http_client::Token;
 
 /// The user name to give for git over HTTP; the password is the token.
 pub const GIT_USERNAME: &str = "oauth2";
@@ -47,7 +47,7 @@ pub struct GitLabOptions {
     /// The project's number.
     pub project: u64,
     /// An access token with the scope `api` and, in the project, the role Maintainer.
-    pub token: Secret,
+    pub token: Token,
     /// From [`crate::http_client::build`].
     pub client: reqwest::Client,
     /// Tells when a pause that GitLab asked for is over.
@@ -145,10 +145,10 @@ fn base_of(url: &Url) -> Result<String, GitLabOptionsError> {
 fn client_with(
     client: reqwest::Client,
     base: &str,
-    token: Secret,
+    token: Token,
     clock: Arc<dyn Clock>,
 ) -> Result<Client, GitLabOptionsError> {
-    if token.is_empty() {
+    if token.now().is_empty() {
         return Err(GitLabOptionsError::Token);
     }
     Client::new(client, base.to_owned(), token, clock).map_err(|_| GitLabOptionsError::Token)
@@ -470,13 +470,14 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::domain::secret::Secret;
     use crate::http_client::{self, HttpClientOptions};
 
     fn options(base_url: &str, token: &str) -> GitLabOptions {
         GitLabOptions {
             base_url: base_url.parse().unwrap(),
             project: 15,
-            token: Secret::new(token),
+            token: Secret::new(token).into(),
             client: http_client::build(&HttpClientOptions::default()).unwrap(),
             clock: Arc::new(SystemClock),
         }

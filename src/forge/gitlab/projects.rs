@@ -19,8 +19,8 @@ use super::endpoints::{self, Call};
 use super::{GitLabOptionsError, base_of, built, client_with, wire};
 use crate::clock::Clock;
 use crate::domain::ids::{CommitId, UserId};
-use crate::domain::secret::Secret;
 use crate::forge::{AccessLevel, ForgeError, NewCommit, NewProject};
+use crate::http_client::Token;
 
 /// A project as the account of the token sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl GitLabProjects {
     /// [`GitLabOptionsError`] if the address or the token cannot be one.
     pub fn new(
         base_url: &Url,
-        token: Secret,
+        token: Token,
         client: reqwest::Client,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, GitLabOptionsError> {
