@@ -264,6 +264,42 @@ fn what_may_be_deleted_is_really_deleted(
     }
 }
 
+#[test]
+fn what_is_updated_in_place_is_listed_for_what_is_made() {
+    let mut listed = BTreeMap::new();
+    for (kind, spec) in [
+        ("Project", DATABASE),
+        ("Project", STORAGE),
+        ("Project", MACHINE),
+        ("Cluster", CLUSTER),
+    ] {
+        let template = template(&module(&request(kind, spec)).unwrap());
+        let made: Vec<&Value> = template["Resources"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|resource| &resource["Type"])
+            .collect();
+        for (kind, names) in template["Metadata"]["Landfall"]["UpdatedInPlace"]
+            .as_object()
+            .unwrap()
+        {
+            assert!(made.contains(&&Value::from(kind.as_str())), "{kind} is not made");
+            listed.insert(kind.clone(), names.clone());
+        }
+    }
+    // The changes that people ask for most, and that would be refused as replacements.
+    for (kind, name) in [
+        ("AWS::RDS::DBInstance", "MultiAZ"),
+        ("AWS::EC2::Instance", "InstanceType"),
+        ("AWS::S3::Bucket", "VersioningConfiguration"),
+        ("AWS::EKS::Cluster", "Version"),
+    ] {
+        let names = listed[kind].as_array().unwrap();
+        assert!(names.contains(&name.into()), "{kind}: {names:?}");
+    }
+}
+
 #[rstest]
 #[case::geo(
     "Project",

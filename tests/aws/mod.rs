@@ -306,6 +306,7 @@ fn all_new(template: &Value) -> Vec<Part> {
 /// A bucket, and what becomes of it when its stack goes.
 fn bucket(name: &str, versioning: &str, when_it_goes: &str) -> Value {
     json!({
+        "Metadata": { "Landfall": { "UpdatedInPlace": { "AWS::S3::Bucket": ["VersioningConfiguration"] } } },
         "Resources": {
             "Bucket": {
                 "Type": "AWS::S3::Bucket",

@@ -18,7 +18,7 @@ fn planner(world: &World) -> AwsPlanner {
 fn storage(name: &str, versioning: bool) -> Value {
     let status = if versioning { "Enabled" } else { "Suspended" };
     let mut template = bucket(name, status, "Delete");
-    template["Metadata"] = remembered(&json!(fields(versioning)));
+    template["Metadata"]["Landfall"]["spec"] = json!(fields(versioning));
     template
 }
 

@@ -14,6 +14,7 @@ use super::settling::Wanted;
 use super::stack::{
     Meaning, NETWORK_OUTPUT, PRIVATE_SUBNETS_OUTPUT, Standing, network_stack_name, stack_name, tags,
 };
+use super::template::Template;
 use crate::clock::Clock;
 use crate::domain::ids::Digest;
 use crate::domain::module::{Module, Parameter, PlannedModule};
@@ -250,6 +251,7 @@ impl AwsProvider {
             ..job.at(Phase::Reviewing {
                 change_set,
                 signed: planned.parts.clone(),
+                in_place: Template::read(&module.template)?.updated_in_place(),
                 creates,
             })
         };

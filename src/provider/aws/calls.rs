@@ -10,7 +10,7 @@ use aws_sdk_cloudformation::types::{
 use jiff::Timestamp;
 
 use super::access::{Access, Place, Session};
-use super::changes;
+use super::changes::{self, InPlace};
 use super::cluster::{Cluster, ClusterAccess, PATIENCE, Readiness, readiness};
 use super::failure::Fault;
 use super::stack::Standing;
@@ -180,8 +180,13 @@ impl<'a> Calls<'a> {
         Ok(found.filter(|found| name_of(stack) == stack || found.stack == stack))
     }
 
-    /// What a change set that is ready would do, all pages of it.
-    pub(super) async fn parts(&self, stack: &str, name: &str) -> Result<Vec<Part>, Failure> {
+    /// What a change set that is ready would do, all pages of it. `in_place` is what its module lists.
+    pub(super) async fn parts(
+        &self,
+        stack: &str,
+        name: &str,
+        in_place: &InPlace,
+    ) -> Result<Vec<Part>, Failure> {
         let activity = format!("reading change set {name}");
         let (mut all, mut next) = (Vec::new(), None);
         loop {
@@ -197,7 +202,7 @@ impl<'a> Calls<'a> {
             all.extend_from_slice(page.changes());
             next = page.next_token().map(str::to_owned);
             if next.is_none() {
-                return changes::parts(&all);
+                return changes::parts(&all, in_place);
             }
         }
     }

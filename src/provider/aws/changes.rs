@@ -1,6 +1,6 @@
 //! What a change set would do, in the words of a plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_cloudformation::types::{
     Change, ChangeAction, ChangeSource, PolicyAction, Replacement, RequiresRecreation, ResourceAttribute,
@@ -26,69 +26,9 @@ const LOSING: &[&str] = &[
     "AWS::SecretsManager::Secret",
 ];
 
-/// Properties that are updated in place where a change set says that they may replace, since it looks at less than the
-/// page of the type does: there each "requires: No interruption" or "Some interruptions". Pages are those of
-/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/>.
-const IN_PLACE: &[(&str, &[&str])] = &[
-    // aws-resource-ec2-instance.html; the first two for what starts from EBS, as all of ours does, and the third in a VPC.
-    (
-        "AWS::EC2::Instance",
-        &["InstanceType", "UserData", "SecurityGroupIds"],
-    ),
-    // aws-resource-ec2-vpc.html
-    (
-        "AWS::EC2::VPC",
-        &["EnableDnsHostnames", "EnableDnsSupport", "Tags"],
-    ),
-    // aws-resource-ec2-subnet.html
-    ("AWS::EC2::Subnet", &["MapPublicIpOnLaunch", "Tags"]),
-    // aws-resource-eks-cluster.html
-    (
-        "AWS::EKS::Cluster",
-        &[
-            "DeletionProtection",
-            "Logging",
-            "ResourcesVpcConfig",
-            "Tags",
-            "UpgradePolicy",
-            "Version",
-        ],
-    ),
-    // aws-resource-kms-key.html
-    (
-        "AWS::KMS::Key",
-        &[
-            "Description",
-            "EnableKeyRotation",
-            "KeyPolicy",
-            "PendingWindowInDays",
-            "Tags",
-        ],
-    ),
-    // aws-resource-rds-dbinstance.html
-    (
-        "AWS::RDS::DBInstance",
-        &[
-            "AutoMinorVersionUpgrade",
-            "BackupRetentionPeriod",
-            "DBParameterGroupName",
-            "MultiAZ",
-        ],
-    ),
-    // aws-resource-s3-bucket.html
-    (
-        "AWS::S3::Bucket",
-        &[
-            "BucketEncryption",
-            "LifecycleConfiguration",
-            "LoggingConfiguration",
-            "OwnershipControls",
-            "PublicAccessBlockConfiguration",
-            "Tags",
-            "VersioningConfiguration",
-        ],
-    ),
-];
+/// Type → properties that are updated in place where a change set says that they may replace, since it looks at less than
+/// the page of the type does. A module lists them for what it makes.
+pub type InPlace = BTreeMap<String, BTreeSet<String>>;
 
 /// Whether a replacement of it is one of the whole resource that the request asks for.
 #[must_use]
@@ -97,41 +37,45 @@ pub fn is_losing(kind: &str) -> bool {
 }
 
 /// The parts of a change set, sorted. Tags are left out: they name the run, and the template's own are in its digest.
+/// `in_place` is what the module lists.
 ///
 /// # Errors
 /// Internal, for what is not known: nothing unknown is ever executed.
-pub fn parts(changes: &[Change]) -> Result<Vec<Part>, Failure> {
+pub fn parts(changes: &[Change], in_place: &InPlace) -> Result<Vec<Part>, Failure> {
     let changes: Option<Vec<&ResourceChange>> = changes.iter().map(Change::resource_change).collect();
     let changes = changes.ok_or_else(|| unknown("a change of something that is no resource"))?;
     let staying: BTreeSet<&str> = changes
         .iter()
-        .filter(|change| stays(change))
+        .filter(|change| stays(change, in_place))
         .filter_map(|change| change.logical_resource_id())
         .collect();
     let mut parts = Vec::new();
     for change in changes {
-        parts.extend(part(change, &staying)?);
+        parts.extend(part(change, &staying, in_place)?);
     }
     parts.sort();
     Ok(parts)
 }
 
 /// Whether it is the same resource afterwards, whatever the others are.
-fn stays(change: &ResourceChange) -> bool {
+fn stays(change: &ResourceChange, in_place: &InPlace) -> bool {
     let kind = change.resource_type().unwrap_or_default();
     change.action() == Some(&ChangeAction::Modify)
         && change.replacement() != Some(&Replacement::True)
-        && change.details().iter().all(|detail| is_in_place(kind, detail))
+        && change
+            .details()
+            .iter()
+            .all(|detail| is_in_place(kind, detail, in_place))
 }
 
-fn is_in_place(kind: &str, detail: &ResourceChangeDetail) -> bool {
+fn is_in_place(kind: &str, detail: &ResourceChangeDetail, in_place: &InPlace) -> bool {
     let target = detail.target();
     let name = target.and_then(|target| target.name()).unwrap_or_default();
     match target.map(|target| target.requires_recreation()) {
         Some(None | Some(RequiresRecreation::Never)) => true,
-        Some(Some(RequiresRecreation::Conditionally)) => IN_PLACE
-            .iter()
-            .any(|(one, names)| *one == kind && names.contains(&name)),
+        Some(Some(RequiresRecreation::Conditionally)) => {
+            in_place.get(kind).is_some_and(|names| names.contains(name))
+        }
         _ => false,
     }
 }
@@ -151,7 +95,11 @@ fn unknown(what: &str) -> Failure {
     Failure::new(FailureClass::Internal, reason)
 }
 
-fn part(change: &ResourceChange, staying: &BTreeSet<&str>) -> Result<Option<Part>, Failure> {
+fn part(
+    change: &ResourceChange,
+    staying: &BTreeSet<&str>,
+    in_place: &InPlace,
+) -> Result<Option<Part>, Failure> {
     let is_about_tags =
         |detail: &&ResourceChangeDetail| attribute(detail).is_some_and(|it| *it == ResourceAttribute::Tags);
     let kind = change.resource_type().unwrap_or_default();
@@ -165,7 +113,7 @@ fn part(change: &ResourceChange, staying: &BTreeSet<&str>) -> Result<Option<Part
         }
         let attribute = target.attribute().map_or("Properties", ResourceAttribute::as_str);
         properties.push(target.name().unwrap_or(attribute).to_owned());
-        replaces |= !is_in_place(kind, detail);
+        replaces |= !is_in_place(kind, detail, in_place);
     }
     // What may replace counts where something would be lost; elsewhere, what is sure to.
     let replaces = (replaces && is_losing(kind)) || change.replacement() == Some(&Replacement::True);
@@ -202,6 +150,21 @@ mod tests {
     use aws_sdk_cloudformation::types::ResourceTargetDefinition;
 
     use super::*;
+
+    /// As modules list it.
+    fn in_place() -> InPlace {
+        let listed = [
+            ("AWS::EC2::Instance", &["InstanceType"][..]),
+            ("AWS::KMS::Key", &["KeyPolicy"]),
+            ("AWS::RDS::DBInstance", &["MultiAZ"]),
+            ("AWS::S3::Bucket", &["LifecycleConfiguration"]),
+        ];
+        let one = |(kind, names): (&str, &[&str])| {
+            let names = names.iter().map(ToString::to_string).collect();
+            (kind.to_owned(), names)
+        };
+        listed.map(one).into()
+    }
 
     type Expected<'a> = Option<(Action, &'a [&'a str])>;
     type Detail<'a> = (ResourceAttribute, Option<&'a str>, RequiresRecreation);
@@ -251,7 +214,7 @@ mod tests {
             (change(ChangeAction::Modify, None, &tags), None),
         ];
         for (change, expected) in cases {
-            let parts = parts(std::slice::from_ref(&change)).unwrap();
+            let parts = parts(std::slice::from_ref(&change), &in_place()).unwrap();
             let found = parts.first().map(|part| (part.action, part.properties.clone()));
             let expected = expected.map(|(action, properties)| {
                 (
@@ -370,7 +333,7 @@ mod tests {
                 .replacement(replacement)
                 .details(ResourceChangeDetail::builder().target(target.build()).build());
             let change = Change::builder().resource_change(change.build()).build();
-            let part = parts(&[change]).unwrap().remove(0);
+            let part = parts(&[change], &in_place()).unwrap().remove(0);
             assert_eq!(part.action, expected, "{kind} {property} {recreation:?}");
             assert_eq!(part.properties, [property]);
         }
@@ -410,7 +373,7 @@ mod tests {
             changed("Cluster", "AWS::EKS::Cluster", detail.build())
         };
         let done = |changes: &[Change]| -> Vec<(String, Action)> {
-            parts(changes)
+            parts(changes, &in_place())
                 .unwrap()
                 .into_iter()
                 .map(|part| (part.name, part.action))
@@ -438,7 +401,10 @@ mod tests {
             change(ChangeAction::Dynamic, None, &[]),
             Change::builder().build(),
         ] {
-            assert_eq!(parts(&[unknown]).unwrap_err().class, FailureClass::Internal);
+            assert_eq!(
+                parts(&[unknown], &in_place()).unwrap_err().class,
+                FailureClass::Internal
+            );
         }
     }
 }

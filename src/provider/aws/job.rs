@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Place;
 use super::calls::{Calls, ChangeSet};
+use super::changes::InPlace;
 use super::events::News;
 use super::failure::{Fault, class_of_resource, says_nothing_to_do};
 use super::reach::done;
@@ -68,6 +69,8 @@ pub(super) enum Phase {
     Reviewing {
         change_set: String,
         signed: Vec<Part>,
+        /// What the module lists as such.
+        in_place: InPlace,
         creates: bool,
     },
     /// The change set was executed.
@@ -144,9 +147,11 @@ impl Job {
             Phase::Reviewing {
                 change_set,
                 signed,
+                in_place,
                 creates,
             } => {
-                self.review(calls, standing, now, (&change_set, &signed, creates))
+                let signed = (signed.as_slice(), &in_place);
+                self.review(calls, standing, now, (&change_set, signed, creates))
                     .await
             }
             Phase::Working { .. } | Phase::Deleting => self.tell(calls, standing, now, tells).await,
@@ -200,7 +205,7 @@ impl Job {
         calls: &Calls<'_>,
         standing: Option<Standing>,
         now: Timestamp,
-        (name, signed, creates): (&str, &[Part], bool),
+        (name, (signed, in_place), creates): (&str, (&[Part], &InPlace), bool),
     ) -> Result<Progress, Failure> {
         let is_executed = |standing: &Standing| {
             standing.is_by(&self.step.to_string())
@@ -233,7 +238,7 @@ impl Job {
                 Ok(Progress::Failed(failure))
             }
             Review::Ready => {
-                let parts = calls.parts(&self.stack, name).await?;
+                let parts = calls.parts(&self.stack, name, in_place).await?;
                 let is_more = |part: &&Part| {
                     !part.action.is_idle() && !signed.iter().any(|signed| part.is_allowed_by(signed))
                 };

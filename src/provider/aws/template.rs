@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::changes::InPlace;
 use crate::domain::module::Part;
 use crate::domain::plan::Action;
 use crate::domain::step::{Failure, FailureClass};
@@ -58,6 +59,22 @@ impl Template {
             .get("Landfall")?
             .get("DeletionPolicy")?
             .as_str()
+    }
+
+    /// What it lists as updated in place: `Metadata.Landfall.UpdatedInPlace`.
+    pub(super) fn updated_in_place(&self) -> InPlace {
+        let listed = || {
+            self.0
+                .get("Metadata")?
+                .get("Landfall")?
+                .get("UpdatedInPlace")?
+                .as_object()
+        };
+        let of_type = |(kind, names): (&String, &Value)| {
+            let names = names.as_array().into_iter().flatten().filter_map(Value::as_str);
+            (kind.clone(), names.map(str::to_owned).collect())
+        };
+        listed().into_iter().flatten().map(of_type).collect()
     }
 
     /// What a new stack of it makes, sorted by name. A resource whose condition the parameters decide to be false is not
@@ -146,7 +163,11 @@ mod tests {
     fn template() -> Template {
         let resource = |condition: &str| json!({ "Type": "AWS::S3::Bucket", "Condition": condition });
         let text = json!({
-            "Metadata": { "Landfall": { "spec": { "tier": "Hot" } } },
+            "Metadata": { "Landfall": {
+                "DeletionPolicy": "Snapshot",
+                "UpdatedInPlace": { "AWS::S3::Bucket": ["Tags", "VersioningConfiguration"] },
+                "spec": { "tier": "Hot" },
+            } },
             "Parameters": { "Tier": { "Type": "String", "Default": "Hot" }, "Network": { "Type": "String" } },
             "Conditions": {
                 "IsHot": { "Fn::Equals": [{ "Ref": "Tier" }, "Hot"] },
@@ -168,6 +189,19 @@ mod tests {
             },
         });
         Template::read(&text.to_string()).unwrap()
+    }
+
+    #[test]
+    fn what_a_module_says_of_itself_is_read() {
+        let names = ["Tags", "VersioningConfiguration"].map(str::to_owned);
+        let listed = InPlace::from([("AWS::S3::Bucket".to_owned(), names.into())]);
+        assert_eq!(template().updated_in_place(), listed);
+        assert_eq!(template().deletion_policy(), Some("Snapshot"));
+        let silent = Template::read(r#"{"Resources": {}}"#).unwrap();
+        assert_eq!(
+            (silent.updated_in_place(), silent.deletion_policy()),
+            (InPlace::new(), None)
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::domain::step::Failure;
 use crate::provider::aws::calls::{Calls, ChangeSet, Draft};
 use crate::provider::aws::failure::{Fault, says_nothing_to_do};
 use crate::provider::aws::stack::Standing;
+use crate::provider::aws::template::Template;
 
 /// What all of them are called: the planning role may make and remove no others.
 const PREFIX: &str = "landfall-plan-";
@@ -54,7 +55,9 @@ impl Round<'_> {
         };
         match found {
             Some(found) if found.status == ChangeSetStatus::CreateComplete => {
-                Ok(Outcome::Parts(self.calls.parts(stack, &name).await?))
+                let in_place = Template::read(&module.template)?.updated_in_place();
+                let parts = self.calls.parts(stack, &name, &in_place).await?;
+                Ok(Outcome::Parts(parts))
             }
             Some(found) if found.status == ChangeSetStatus::Failed => {
                 if says_nothing_to_do(&found.reason) {
