@@ -2,6 +2,7 @@
 //! handed to a provider; what a plan of one comes to is signed with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +121,18 @@ impl Part {
             .properties
             .iter()
             .all(|property| signed.properties.contains(property))
+    }
+}
+
+/// As a person reads it, such as `delete Topic (AWS::SNS::Topic)`.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = format!("{:?}", self.action).to_lowercase();
+        write!(f, "{action} {} ({}", self.name, self.kind)?;
+        if !self.properties.is_empty() {
+            write!(f, ": {}", self.properties.join(", "))?;
+        }
+        f.write_str(")")
     }
 }
 

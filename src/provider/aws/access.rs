@@ -320,7 +320,13 @@ impl Access {
             .role_session_name(place.session_name())
             .send()
             .await
-            .map_err(|error| Fault::of(&error).into_failure(&activity))?;
+            .map_err(|error| match Fault::of(&error) {
+                // Not the role's, which is only about to be taken on.
+                fault if fault.is_about_credentials() => fault.into_failure(&format!(
+                    "AWS does not take Landfall's own credentials, which whoever runs it has to renew: {activity}"
+                )),
+                fault => fault.into_failure(&activity),
+            })?;
         let Some(given) = answer.credentials() else {
             return Err(Fault::unanswered("AWS gave no credentials").into_failure(&activity));
         };
@@ -379,6 +385,15 @@ async fn check_account(config: &SdkConfig, place: &Place) -> Result<(), Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn all_who_call_an_account_share_its_pace() {
+        let access = Access::new(AwsOptions::new(Arc::new(SystemClock), reqwest::Client::new()));
+        let one = access.pace("123456789012");
+        assert!(Arc::ptr_eq(&one, &access.pace("123456789012")));
+        assert!(!Arc::ptr_eq(&one, &access.pace("210987654321")));
+    }
 
     #[test]
     fn the_role_is_taken_on_for_one_environment_and_in_its_name() {

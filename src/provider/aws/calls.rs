@@ -19,7 +19,7 @@ use crate::domain::step::Failure;
 
 /// The name in a stack's ARN; what is a name already stays one. Change sets are looked for by the stack's name, which
 /// every peer of ours knows them by.
-fn name_of(stack: &str) -> &str {
+pub(super) fn name_of(stack: &str) -> &str {
     let path = stack.split_once(":stack/").map(|(_, path)| path);
     path.and_then(|path| path.split('/').next()).unwrap_or(stack)
 }

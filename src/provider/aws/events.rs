@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use aws_sdk_cloudformation::types::StackEvent;
+use aws_sdk_cloudformation::types::{EventFilter, EventType, OperationEvent, StackEvent};
 
 use super::calls::Calls;
-use crate::domain::step::Failure;
+use super::failure::Fault;
+use crate::domain::step::{Failure, FailureClass};
 
 /// Pages of events that are read at most when the first failure is looked for.
 const MOST_EVENT_PAGES: usize = 20;
@@ -118,8 +119,7 @@ pub(super) fn first_failure(newest_first: &[Event]) -> Option<&Event> {
         .rev()
         .filter(|event| event.status.ends_with("_FAILED"));
     let failures = failed.clone().filter(|event| !event.is_of_stack);
-    let is_broken_off = |event: &&Event| event.reason.ends_with("cancelled");
-    let mut own = failures.clone().filter(|event| !is_broken_off(event));
+    let mut own = failures.clone().filter(|event| !event.is_broken_off());
     // What is wrong with the stack itself, such as an output, is told with no resource.
     let of_stack = failed.filter(|event| event.is_of_stack && !event.reason.is_empty());
     own.next()
@@ -132,6 +132,35 @@ fn begins_operation(event: &Event) -> bool {
     event.is_of_stack && begins.contains(&event.status.as_str())
 }
 
+/// Whether a reason of AWS's only says that there is a list of reasons.
+pub(super) fn says_more_elsewhere(reason: &str) -> bool {
+    reason.contains("DescribeEvents")
+}
+
+impl Event {
+    /// Whether it failed only because something else did, or was stopped.
+    fn is_broken_off(&self) -> bool {
+        self.reason.ends_with("cancelled")
+    }
+
+    /// Why something failed: which resource, and AWS's own reason.
+    pub(super) fn to_reason(&self) -> String {
+        format!("{} ({}): {}", self.resource, self.kind, self.reason)
+    }
+
+    fn of_validation(event: &OperationEvent) -> Self {
+        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        Self {
+            id: text(event.event_id()),
+            resource: text(event.logical_resource_id()),
+            kind: text(event.resource_type()),
+            status: text(event.validation_status().map(|status| status.as_str())),
+            reason: text(event.validation_status_reason()),
+            is_of_stack: false,
+        }
+    }
+}
+
 impl Calls<'_> {
     /// What happened to what is in that stack since the event that was told last.
     pub(super) async fn news(&self, stack: &str, told: Option<&str>) -> Result<News, Failure> {
@@ -141,7 +170,77 @@ impl Calls<'_> {
 
     /// The first resource that failed in the last operation of a stack.
     pub(super) async fn first_failure(&self, stack: &str) -> Result<Option<Event>, Failure> {
-        Ok(first_failure(&self.last_events(stack).await?).cloned())
+        let events = self.last_events(stack).await?;
+        self.to_blame(stack, &events).await
+    }
+
+    /// The resource that failed last.
+    pub(super) async fn last_failure(&self, stack: &str) -> Result<Option<Event>, Failure> {
+        let (events, _) = self.events(stack, None).await?;
+        let mut failed = events
+            .into_iter()
+            .filter(|event| event.status.ends_with("_FAILED"));
+        Ok(failed.find(|event| !event.is_of_stack))
+    }
+
+    /// The first resource that failed in the creation of a stack that was deleted afterwards; nothing if it was deleted
+    /// before anything failed.
+    pub(super) async fn failure_before_deletion(&self, stack: &str) -> Result<Option<Event>, Failure> {
+        let of_stack = |event: &Event, status: &str| event.is_of_stack && event.status == status;
+        let begins = |event: &Event| of_stack(event, "CREATE_IN_PROGRESS");
+        let events = self.events_until(stack, begins).await?;
+        let deleted = events
+            .iter()
+            .position(|event| of_stack(event, "DELETE_IN_PROGRESS"));
+        let before = deleted.and_then(|deleted| events.get(deleted + 1..));
+        let found = self.to_blame(stack, before.unwrap_or_default()).await?;
+        Ok(found.filter(|event| !event.is_broken_off()))
+    }
+
+    async fn to_blame(&self, stack: &str, newest_first: &[Event]) -> Result<Option<Event>, Failure> {
+        match first_failure(newest_first) {
+            // AWS looks through a template before it begins; of what it finds there, a stack's events have the number only.
+            Some(event) if event.is_of_stack && says_more_elsewhere(&event.reason) => {
+                let found = self.validation_error(stack, None).await?;
+                Ok(found.or_else(|| Some(event.clone())))
+            }
+            found => Ok(found.cloned()),
+        }
+    }
+
+    /// The first thing that AWS found wrong with a template before it began, be it of a stack or of a change set.
+    pub(super) async fn validation_error(
+        &self,
+        stack: &str,
+        change_set: Option<&str>,
+    ) -> Result<Option<Event>, Failure> {
+        let client = self.session.cloudformation().await;
+        let found = client
+            .describe_events()
+            .stack_name(stack)
+            .set_change_set_name(change_set.map(str::to_owned))
+            .filters(EventFilter::builder().failed_events(true).build())
+            .send()
+            .await;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => match self
+                .failed(
+                    Fault::of(&error),
+                    &format!("reading what is wrong with stack {stack}"),
+                )
+                .await
+            {
+                // An older role may not: then what is known has to do.
+                failure if failure.class == FailureClass::Refused => return Ok(None),
+                failure => return Err(failure),
+            },
+        };
+        let mut wrong = found
+            .operation_events()
+            .iter()
+            .filter(|event| event.event_type() == Some(&EventType::ValidationError));
+        Ok(wrong.next().map(Event::of_validation))
     }
 
     /// What the last operation of a stack could not delete.

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::access::Place;
-use super::calls::{Calls, ChangeSet};
+use super::calls::{Calls, ChangeSet, name_of};
 use super::changes::InPlace;
-use super::events::News;
+use super::events::{Event, News, says_more_elsewhere};
 use super::failure::{Fault, class_of_resource, says_nothing_to_do};
 use super::reach::done;
 use super::settling::Wanted;
@@ -233,7 +233,12 @@ impl Job {
                     None => Ok(Progress::Failed(again("the stack was deleted meanwhile"))),
                 }
             }
-            Review::Failed(failure) => {
+            Review::Failed(mut failure) => {
+                if says_more_elsewhere(&set.reason)
+                    && let Some(event) = calls.validation_error(name_of(&self.stack), Some(name)).await?
+                {
+                    failure.reason = event.to_reason();
+                }
                 self.drop_change_set(calls, name, creates).await?;
                 Ok(Progress::Failed(failure))
             }
@@ -242,7 +247,7 @@ impl Job {
                 let is_more = |part: &&Part| {
                     !part.action.is_idle() && !signed.iter().any(|signed| part.is_allowed_by(signed))
                 };
-                let more: Vec<String> = parts.iter().filter(is_more).map(words).collect();
+                let more: Vec<String> = parts.iter().filter(is_more).map(Part::to_string).collect();
                 if !more.is_empty() {
                     self.drop_change_set(calls, name, creates).await?;
                     let reason = format!(
@@ -286,8 +291,15 @@ impl Job {
     ) -> Result<Progress, Failure> {
         let meaning = meaning(standing.as_ref())?;
         let (Some(standing), false) = (standing, meaning == Meaning::Gone) else {
-            let reason = "the stack was deleted while it was worked on";
-            return Ok(Progress::Failed(Failure::new(FailureClass::Refused, reason)));
+            // By ourselves, if it failed and a process died before it could say so.
+            let failure = match calls.failure_before_deletion(&self.stack).await? {
+                Some(event) => Failure::new(class_of_resource(&event.reason), event.to_reason()),
+                None => Failure::new(
+                    FailureClass::Refused,
+                    "the stack was deleted while it was worked on",
+                ),
+            };
+            return Ok(Progress::Failed(failure));
         };
         match meaning {
             Meaning::Standing => self.finish(calls, standing, now).await,
@@ -322,7 +334,7 @@ impl Job {
         failure: Failure,
     ) -> Result<Progress, Failure> {
         if standing.status != "UPDATE_ROLLBACK_FAILED" {
-            return Ok(Progress::Failed(by_hand(standing, &failure)));
+            return Ok(Progress::Failed(by_hand(standing, &failure, None)));
         }
         calls
             .continue_rollback(&self.stack, &call_token(&self.step, "continue", now))
@@ -390,8 +402,9 @@ impl Job {
         match (meaning(standing.as_ref())?, standing) {
             (Meaning::Busy, _) => self.waiting(now, "a change that failed is being taken back"),
             (Meaning::Stuck, Some(standing)) => {
-                let stuck = explained(calls, &standing).await?;
-                Ok(Progress::Failed(by_hand(&standing, &stuck)))
+                let first = explained(calls, &standing).await?;
+                let last = calls.last_failure(&standing.id).await?;
+                Ok(Progress::Failed(by_hand(&standing, &first, last.as_ref())))
             }
             _ => Ok(Progress::Failed(failure)),
         }
@@ -500,23 +513,11 @@ pub(super) fn meaning(standing: Option<&Standing>) -> Result<Meaning, Failure> {
     standing.map_or(Ok(Meaning::Gone), Standing::meaning)
 }
 
-fn words(part: &Part) -> String {
-    let action = format!("{:?}", part.action).to_lowercase();
-    let properties = match part.properties.is_empty() {
-        true => String::new(),
-        false => format!(": {}", part.properties.join(", ")),
-    };
-    format!("{action} {} ({}{properties})", part.name, part.kind)
-}
-
 /// Why a stack's last operation failed: the first resource that did, and AWS's own reason.
 pub(super) async fn explained(calls: &Calls<'_>, standing: &Standing) -> Result<Failure, Failure> {
     let first = calls.first_failure(&standing.id).await?;
     Ok(match first {
-        Some(event) => Failure::new(
-            class_of_resource(&event.reason),
-            format!("{} ({}): {}", event.resource, event.kind, event.reason),
-        ),
+        Some(event) => Failure::new(class_of_resource(&event.reason), event.to_reason()),
         None if standing.reason.is_empty() => Failure::new(
             FailureClass::Refused,
             format!("stack {} is {}", standing.name, standing.status),
@@ -531,7 +532,7 @@ async fn kept(calls: &Calls<'_>, standing: &Standing) -> Result<Vec<String>, Fai
     let undeleted = calls.undeleted(&standing.id).await?.into_iter();
     Ok(undeleted
         .filter(|event| template.retains(&event.resource))
-        .map(|event| format!("{} ({}): {}", event.resource, event.kind, event.reason))
+        .map(|event| event.to_reason())
         .collect())
 }
 
@@ -545,11 +546,16 @@ fn left_over(failure: Failure, standing: &Standing, left: &str) -> Failure {
 }
 
 /// What neither AWS nor Landfall gets out of.
-fn by_hand(standing: &Standing, failure: &Failure) -> Failure {
+fn by_hand(standing: &Standing, failure: &Failure, in_the_way: Option<&Event>) -> Failure {
+    let in_the_way =
+        in_the_way.map(|event| format!("; and it could not be taken back: {}", event.to_reason()));
     let reason = format!(
-        "{}; stack {} is {} and needs somebody: correct what is in the way, then continue its roll-back in the console \
+        "{}{}; stack {} is {} and needs somebody: correct what is in the way, then continue its roll-back in the console \
          of CloudFormation, and `/landfall retry`",
-        failure.reason, standing.name, standing.status
+        failure.reason,
+        in_the_way.unwrap_or_default(),
+        standing.name,
+        standing.status
     );
     Failure::new(FailureClass::Refused, reason)
 }

@@ -109,7 +109,10 @@ fn later(token: &Token, now: Timestamp, failure: Failure) -> Progress {
         FailureClass::Throttled | FailureClass::Transient | FailureClass::Conflict => Progress::Waiting {
             token: token.clone(),
             poll_at: now.checked_add(PAUSE).unwrap_or(Timestamp::MAX),
-            message: failure.reason,
+            message: format!(
+                "how far it is could not be asked, and is asked again: {}",
+                failure.reason
+            ),
         },
         FailureClass::Refused | FailureClass::User | FailureClass::Internal => Progress::Failed(failure),
     }

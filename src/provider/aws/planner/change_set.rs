@@ -11,6 +11,7 @@ use crate::domain::ids::Digest;
 use crate::domain::module::{Module, Part};
 use crate::domain::step::Failure;
 use crate::provider::aws::calls::{Calls, ChangeSet, Draft};
+use crate::provider::aws::events::says_more_elsewhere;
 use crate::provider::aws::failure::{Fault, says_nothing_to_do};
 use crate::provider::aws::stack::Standing;
 use crate::provider::aws::template::Template;
@@ -63,7 +64,12 @@ impl Round<'_> {
                 if says_nothing_to_do(&found.reason) {
                     return Ok(Outcome::Parts(Vec::new()));
                 }
-                let fault = Fault::answered("ValidationError", &found.reason, 400);
+                let mut fault = Fault::answered("ValidationError", &found.reason, 400);
+                if says_more_elsewhere(&found.reason)
+                    && let Some(event) = self.calls.validation_error(&standing.name, Some(&name)).await?
+                {
+                    fault.message = event.to_reason();
+                }
                 Err(fault.into_failure(&format!("planning the change of stack {}", standing.name)))
             }
             _ => Ok(Outcome::Waiting),
@@ -80,7 +86,7 @@ impl Round<'_> {
         // The stack's own tags: the step that changes it has others, which are no change to plan for.
         let tags = standing.tags.iter();
         let draft = Draft {
-            stack: &standing.id,
+            stack: &standing.name,
             name,
             kind: ChangeSetType::Update,
             template: &module.template,
