@@ -9,7 +9,8 @@ use crate::clock::{Clock, Ids};
 use crate::domain::ids::{RequestKey, ResourceName};
 use crate::domain::key::Outcome;
 use crate::domain::landing::{HeldBecause, Mode};
-use crate::domain::plan::{Action, Plan, Resource};
+use crate::domain::module::Part;
+use crate::domain::plan::{Action, Plan, PlannedChange, Resource};
 use crate::domain::run::{Run, RunState, steps_of};
 use crate::store::{AcceptedFiles, Desired, Lease, Store};
 
@@ -82,7 +83,7 @@ impl RunMaker {
         };
         let what: Vec<String> = plan
             .exceeding(&desired.signed_plan)
-            .map(|change| words(change.action, change.resource.as_str()))
+            .map(|change| words(change, &desired.signed_plan))
             .collect();
         if !what.is_empty() {
             let because = HeldBecause::PlanExceeds { what };
@@ -145,16 +146,30 @@ fn idle(plan: &Plan, action: Action, wanted: &BTreeMap<ResourceName, Resource>) 
         .collect()
 }
 
-/// A planned action in words, such as "delete database/orders".
-pub(super) fn words(action: Action, resource: &str) -> String {
-    let verb = match action {
+/// What a change does that nobody signed, in words, such as "delete database/orders". Where the same was signed of the
+/// resource, it is the parts in the cloud that were not.
+pub(super) fn words(change: &PlannedChange, signed: &Plan) -> String {
+    let verb = match change.action {
         Action::Create => "create",
-        Action::Recreate => "make again what is missing:",
+        Action::Recreate => "create again the missing",
         Action::Update => "update",
         Action::Replace => "REPLACE",
         Action::Delete => "DELETE",
         Action::Retain => "keep",
         Action::NoOp => "leave",
     };
-    format!("{verb} {resource}")
+    let was_signed = signed.changes.iter().find(|one| {
+        (&one.request, &one.resource, one.action) == (&change.request, &change.resource, change.action)
+    });
+    let modules = was_signed.and_then(|one| Some((change.module.as_ref()?, one.module.as_ref()?)));
+    let parts: Vec<String> = modules
+        .into_iter()
+        .flat_map(|(now, then)| now.exceeding(&then.parts))
+        .map(Part::to_string)
+        .collect();
+    let parts = match parts.is_empty() {
+        true => String::new(),
+        false => format!(" (not signed: {})", parts.join(", ")),
+    };
+    format!("{verb} {}{parts}", change.resource)
 }

@@ -200,7 +200,7 @@ impl Runner {
         let more: Vec<String> = plan
             .exceeding(&desired.signed_plan)
             .filter(|change| change.resource == step.resource.name)
-            .map(|change| words(change.action, change.resource.as_str()))
+            .map(|change| words(change, &desired.signed_plan))
             .collect();
         if more.is_empty() {
             return Ok(Again::Begin);

@@ -166,6 +166,14 @@ pub enum HeldBecause {
     },
 }
 
+impl HeldBecause {
+    /// Whether the plan is what holds it: what it was signed for is not what it would do now, so a retry may help.
+    #[must_use]
+    pub fn is_of_plan(&self) -> bool {
+        matches!(self, Self::PlanExceeds { .. } | Self::PlanRefused { .. })
+    }
+}
+
 impl fmt::Display for HeldBecause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -219,10 +227,7 @@ impl fmt::Display for HeldBecause {
                 )
             }
             Self::PlanRefused { reason } => {
-                write!(
-                    f,
-                    "it cannot be planned any more: {reason}; `/landfall retry` tries again"
-                )
+                write!(f, "it cannot be planned any more: {reason}")
             }
             Self::Clashes { paths } => {
                 write!(

@@ -1,5 +1,6 @@
 //! The one comment of a merge request, or in the issue about a push, edited in place: verdict first, then what to do next, then why.
 
+use crate::domain::landing::HeldBecause;
 use crate::domain::report::{Report, Standing};
 use crate::domain::signoff::Missing;
 
@@ -97,6 +98,7 @@ fn footer(report: &Report) -> Markup {
             let sign = sign.filter(|_| asked);
             [Some(plan), sign, Some(help)].into_iter().flatten().collect()
         }
+        Standing::Held(because) if because.iter().any(HeldBecause::is_of_plan) => vec![retry, help],
         Standing::Held(_) => [sign, Some(help)].into_iter().flatten().collect(),
         Standing::Failed | Standing::Cancelled => vec![retry, help],
     };

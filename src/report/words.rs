@@ -351,6 +351,9 @@ fn held(report: &Report, because: &[HeldBecause], admins: &[String]) -> Next {
             .ours(" (not its author, nor who pushed to it) may release it with a comment ")
             .markup(&approve(digest.short()))
             .ours(" here; otherwise revert the merge."),
+        _ if because.iter().any(HeldBecause::is_of_plan) => sentence
+            .ours("see to what is said below, then comment `/landfall retry`; or open a merge request that changes the same file, whose plan is the one to sign off then; otherwise revert the ")
+            .ours(if report.is_push() { "push." } else { "merge." }),
         _ if report.is_push() => sentence.ours("revert the push, or put it right with a merge request."),
         _ => sentence.ours("revert the merge, or put it right with a new merge request."),
     };
@@ -419,7 +422,7 @@ pub(super) fn failed(runs: &[&ReportedRun]) -> Next {
             "It may pass: comment `/landfall retry` to do what is left."
         }
         FailureClass::Refused => {
-            "An admin has to see to it first (a right, a quota or a policy of the cloud); then comment `/landfall retry`."
+            "An admin has to see to it first (a right, a quota, a policy of the cloud, or what is in the way there); then comment `/landfall retry`."
         }
         FailureClass::User => "Trying again does not help: change the request with a new merge request.",
         FailureClass::Internal => {
