@@ -95,6 +95,21 @@ impl Landfall {
         ids: Arc<dyn Ids>,
         mark: Mark,
     ) -> Result<Self, WiringError> {
+        let aws = aws(clock.clone())?;
+        Self::build_on(config, clock, ids, mark, aws).await
+    }
+
+    /// The same, where AWS is reached otherwise than by the SDK's own conventions.
+    ///
+    /// # Errors
+    /// [`WiringError`], with the setting that is at fault.
+    pub async fn build_on(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        mark: Mark,
+        aws: Aws,
+    ) -> Result<Self, WiringError> {
         let path = StoreOptions::path_of(&config.database.url)?;
         let store = Store::open(StoreOptions {
             path,
@@ -127,7 +142,6 @@ impl Landfall {
         }
         let simulated = Maker::Provider(ProviderKind::Simulator);
         let on_aws = Maker::Provider(ProviderKind::Aws);
-        let aws = aws(clock.clone())?;
         let planners: [(Maker, Arc<dyn Planner>); 3] = [
             (simulated, Arc::new(simulator.planner())),
             (on_aws, Arc::new(aws.planner())),
