@@ -1,10 +1,14 @@
 //! Orders to AWS, carried out in an AWS that others wrote (ministack); what came of them is seen with boto3.
 
 mod clusters;
+mod comments;
+
+mod each_call;
 mod life;
 mod others;
 mod planning;
 mod protection;
+mod states;
 mod story;
 mod trouble;
 
@@ -28,14 +32,17 @@ use serde_json::{Value, json};
 
 use crate::support::aws::{ACCOUNT, Peer, REGION};
 use crate::support::time::Time;
+use crate::support::way::Way;
 
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(15);
 
 /// An AWS, and a Landfall that acts there.
 struct World {
-    cloud: Peer,
+    cloud: Arc<Peer>,
     trouble: Option<Peer>,
+    /// The way there that a process which is started anew takes, where there is one.
+    way: Option<Way>,
     time: Time,
     provider: AwsProvider,
     environment: Environment,
@@ -44,9 +51,13 @@ struct World {
 }
 
 fn environment() -> Environment {
-    let role = |name: &str| format!("arn:aws:iam::{ACCOUNT}:role/landfall-{name}");
+    environment_in(ACCOUNT)
+}
+
+fn environment_in(account: &str) -> Environment {
+    let role = |name: &str| format!("arn:aws:iam::{account}:role/landfall-{name}");
     Environment {
-        account: Some(ACCOUNT.into()),
+        account: Some(account.into()),
         region: Some(REGION.into()),
         network: Some(Network::Create),
         aws: Some(AwsRules {
@@ -77,16 +88,29 @@ fn aws(endpoint: &str, time: &Time) -> Aws {
 
 impl World {
     async fn new() -> Self {
-        let cloud = Peer::ministack().await;
+        Self::of(Arc::new(Peer::ministack().await))
+    }
+
+    fn of(cloud: Arc<Peer>) -> Self {
         let time = Time::default();
         let provider = aws(cloud.url(), &time).provider();
         Self {
             cloud,
             trouble: None,
+            way: None,
             time,
             provider,
             environment: environment(),
             said: Mutex::default(),
+        }
+    }
+
+    /// One more account of an AWS, with a way there of its own.
+    async fn in_account(cloud: &Arc<Peer>, account: &str) -> Self {
+        Self {
+            way: Some(Way::to(cloud.url()).await),
+            environment: environment_in(account),
+            ..Self::of(cloud.clone())
         }
     }
 
@@ -103,10 +127,21 @@ impl World {
         self.trouble.as_ref().unwrap()
     }
 
+    fn way(&self) -> &Way {
+        self.way.as_ref().unwrap()
+    }
+
+    fn endpoint(&self) -> &str {
+        match (&self.way, &self.trouble) {
+            (Some(way), _) => way.url(),
+            (None, Some(trouble)) => trouble.url(),
+            (None, None) => self.cloud.url(),
+        }
+    }
+
     /// Another process, which knows nothing of what this one did.
     fn restarted(&self) -> AwsProvider {
-        let endpoint = self.trouble.as_ref().unwrap_or(&self.cloud).url();
-        aws(endpoint, &self.time).provider()
+        aws(self.endpoint(), &self.time).provider()
     }
 
     fn scope(&self) -> Scope {
@@ -209,6 +244,14 @@ impl World {
                 SystemClock.now() < give_up,
                 "{stack} does not become {status}: {found}"
             );
+        }
+    }
+
+    /// Asks until there is no stack of that name.
+    async fn is_gone(&self, stack: &str) {
+        let give_up = SystemClock.now().checked_add(ENDS_WITHIN).unwrap();
+        while !self.stack(stack).await.is_null() {
+            assert!(SystemClock.now() < give_up, "{stack} does not go");
         }
     }
 

@@ -174,7 +174,7 @@ async fn a_busy_stack_is_left_alone_until_it_is_free() {
     let name = world.name(&create);
     succeeded(world.done(&create).await);
     world
-        .changed_by_hand(&name, &never_ready(plain("receipts"), 2))
+        .changed_by_hand(&name, &never_ready(plain("receipts"), 8))
         .await;
     world.until(&name, "UPDATE_IN_PROGRESS").await;
     let order = world.order(
@@ -243,7 +243,7 @@ async fn what_can_safely_be_stopped_is_stopped() {
         5,
         Action::Create,
         "storage/kept",
-        &never_ready(bucket("kept", "Enabled", "Retain"), 2),
+        &never_ready(bucket("kept", "Enabled", "Retain"), 30),
     );
     let started = world.provider.start(&kept).await;
     let working = world.looked(&world.provider, &waits(&started)).await;

@@ -9,13 +9,12 @@ use landfall::provider::{Answer, Planner, Question};
 use super::*;
 
 /// The looking half of a Landfall in that world.
-fn planner(world: &World) -> AwsPlanner {
-    let endpoint = world.trouble.as_ref().unwrap_or(&world.cloud).url();
-    aws(endpoint, &world.time).planner()
+pub(super) fn planner(world: &World) -> AwsPlanner {
+    aws(world.endpoint(), &world.time).planner()
 }
 
 /// A bucket as the catalog renders one: the request's fields stand in it.
-fn storage(name: &str, versioning: bool) -> Value {
+pub(super) fn storage(name: &str, versioning: bool) -> Value {
     let status = if versioning { "Enabled" } else { "Suspended" };
     let mut template = bucket(name, status, "Delete");
     template["Metadata"]["Landfall"]["spec"] = json!(fields(versioning));
@@ -23,7 +22,7 @@ fn storage(name: &str, versioning: bool) -> Value {
 }
 
 /// The request's fields, as the catalog puts them into a template.
-fn remembered(fields: &Value) -> Value {
+pub(super) fn remembered(fields: &Value) -> Value {
     json!({ "Landfall": { "spec": fields } })
 }
 
@@ -46,7 +45,7 @@ pub(super) fn question(world: &World) -> Question {
 }
 
 /// With one more resource that shall be there, made by that template.
-fn wanted(mut question: Question, world: &World, name: &str, template: &Value) -> Question {
+pub(super) fn wanted(mut question: Question, world: &World, name: &str, template: &Value) -> Question {
     let order = world.order(1, Action::Create, name, template);
     let mut resource = order.resource;
     let spec = template.pointer("/Metadata/Landfall/spec").cloned();
@@ -59,7 +58,7 @@ fn wanted(mut question: Question, world: &World, name: &str, template: &Value) -
 }
 
 /// With one more that Landfall made.
-fn known(mut question: Question, name: &str, kind: ResourceKind) -> Question {
+pub(super) fn known(mut question: Question, name: &str, kind: ResourceKind) -> Question {
     question.known.push((name.parse().unwrap(), kind));
     question
 }
@@ -83,7 +82,7 @@ pub(super) async fn planned(world: &World, mut question: Question) -> Plan {
     answered(&planner(world), &mut question).await.unwrap()
 }
 
-async fn refused(world: &World, mut question: Question) -> Failure {
+pub(super) async fn refused(world: &World, mut question: Question) -> Failure {
     answered(&planner(world), &mut question).await.unwrap_err()
 }
 
@@ -333,7 +332,7 @@ async fn a_plan_that_is_discarded_leaves_nothing() {
         2,
         Action::Create,
         "storage/busy",
-        &never_ready(storage("busy", false), 3),
+        &never_ready(storage("busy", false), 10),
     );
     let started = world.provider.start(&busy).await;
     waits(&world.looked(&world.provider, &waits(&started)).await);
@@ -475,7 +474,7 @@ async fn what_aws_does_not_take_is_told_in_its_own_words() {
 }
 
 /// Something that goes into the environment's network.
-fn inside() -> Value {
+pub(super) fn inside() -> Value {
     json!({
         "Parameters": { "VpcId": { "Type": "String" }, "SubnetIds": { "Type": "CommaDelimitedList" } },
         "Resources": { "Handle": { "Type": "AWS::CloudFormation::WaitConditionHandle" } },
@@ -664,14 +663,10 @@ async fn guarded(looking: &[&str]) -> World {
         credentials: Some(credentials),
         ..options(cloud.url(), &time)
     };
-    let provider = Aws::new(options).provider();
     let world = World {
-        cloud,
-        trouble: None,
+        provider: Aws::new(options).provider(),
         time,
-        provider,
-        environment: environment(),
-        said: Mutex::default(),
+        ..World::of(Arc::new(cloud))
     };
     // As the acting half would have made it.
     let order = world.order(1, Action::Create, "storage/receipts", &storage("receipts", false));
@@ -785,4 +780,106 @@ async fn a_right_that_is_missing_is_named() {
         "{}",
         failure.reason
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_of_a_request_is_seen_and_nothing_else() {
+    let world = World::new().await;
+    world.has("storage/receipts", &storage("receipts", true)).await;
+    world
+        .has("storage/pictures", &bucket("pictures", "Enabled", "Delete"))
+        .await;
+    let mut other = world.order(2, Action::Create, "storage/other", &storage("other", true));
+    other.scope.request = "Project/web".parse().unwrap();
+    succeeded(world.done(&other).await);
+    let network =
+        json!({ "Resources": { "Handle": { "Type": "AWS::CloudFormation::WaitConditionHandle" } } });
+    world.has("network/dev", &network).await;
+    let by_hand = json!([["cloudformation", "create_stack", {
+        "StackName": "by-hand", "TemplateBody": network.to_string(),
+    }]]);
+    world.cloud.asked(by_hand).await;
+    world.until("by-hand", "CREATE_COMPLETE").await;
+
+    let observed = planner(&world).observe(&world.scope()).await.unwrap();
+    let mut seen = Vec::new();
+    for one in &observed {
+        let id = world.stack(&world.stack_of(one.resource.as_str())).await["StackId"].clone();
+        assert_eq!((one.kind, json!(one.external_id)), (ResourceKind::Storage, id));
+        seen.push((one.resource.as_str(), one.properties.clone()));
+    }
+    seen.sort_by_key(|(name, _)| *name);
+    // What does not say what it was made from is there all the same.
+    assert_eq!(
+        seen,
+        [
+            ("storage/pictures", BTreeMap::new()),
+            ("storage/receipts", fields(true))
+        ]
+    );
+
+    // What says that it is of this request and bears another's tag is never an answer.
+    let mut scope = world.scope();
+    scope.team = "another-team".parse().unwrap();
+    let failure = planner(&world).observe(&scope).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Refused);
+    assert!(
+        failure.reason.contains("belongs to storage/"),
+        "{}",
+        failure.reason
+    );
+}
+
+/// Somebody changes the stack while its change set is being made: what that says is not true any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_set_that_was_overtaken_is_made_anew() {
+    let cloud = Peer::stand_in_with(&[("CHANGE_SETS_TAKE", "1")]).await;
+    let world = World::of(Arc::new(cloud));
+    world.has("storage/receipts", &storage("receipts", false)).await;
+    let stack = world.stack_of("storage/receipts");
+    let by_hand = async |kinds: &[(&str, &str)]| {
+        let mut template = storage("receipts", false);
+        for (name, kind) in kinds {
+            template["Resources"][name] = json!({ "Type": kind });
+        }
+        let change = json!({"StackName": stack, "TemplateBody": template.to_string()});
+        let calls = json!([["cloudformation", "update_stack", change]]);
+        let answer = world.cloud.asked(calls).await;
+        assert!(answer[0]["StackId"].is_string(), "{answer:?}");
+        world.until(&stack, "UPDATE_COMPLETE").await;
+    };
+    // The stack looks the same before and after: nothing but the change set tells.
+    by_hand(&[("Topic", "AWS::SNS::Topic")]).await;
+    let ask = wanted(
+        question(&world),
+        &world,
+        "storage/receipts",
+        &storage("receipts", true),
+    );
+    let mut ask = known(ask, "storage/receipts", ResourceKind::Storage);
+    let planner = planner(&world);
+    let Answer::Pending { token, .. } = planner.plan(&ask).await.unwrap() else {
+        panic!("a change set takes its time");
+    };
+    ask.pending = Some(token);
+    by_hand(&[("Topic", "AWS::SNS::Topic"), ("Queue", "AWS::SQS::Queue")]).await;
+    let give_up = SystemClock.now().checked_add(ENDS_WITHIN).unwrap();
+    let queue = async || world.happened(&stack, "Queue", "UPDATE_COMPLETE").await;
+    while queue().await == 0 {
+        assert!(SystemClock.now() < give_up);
+    }
+    let change = only(answered(&planner, &mut ask).await.unwrap());
+    let said: Vec<(&str, Action)> = parts(&change)
+        .into_iter()
+        .map(|(name, action, _)| (name, action))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("Bucket", Action::Update),
+            ("Queue", Action::Delete),
+            ("Topic", Action::Delete)
+        ]
+    );
+    assert_eq!(world.change_sets(&stack).await, [""; 0]);
 }

@@ -1,5 +1,6 @@
 """Calls AWS as somebody who is not Landfall: what boto3 sees and does. Reads {"endpoint", "region", "calls"} and writes
-one answer a call; an error is answered as {"error": CODE}. Whose credentials are used, "credentials" says."""
+one answer a call; an error is answered as {"error": CODE}. Whose credentials are used, "credentials" says; a call that
+names an account, after its arguments, is made in that one, which ministack takes as an access key."""
 
 import json
 import sys
@@ -10,18 +11,18 @@ from botocore.exceptions import ClientError
 
 def main():
     world = json.load(sys.stdin)
+    credentials = world.get("credentials", {"aws_access_key_id": "test", "aws_secret_access_key": "a-word"})
     clients = {}
     answers = []
-    for service, operation, arguments in world["calls"]:
-        if service not in clients:
-            clients[service] = boto3.client(
-                service,
-                endpoint_url=world["endpoint"],
-                region_name=world["region"],
-                **world.get("credentials", {"aws_access_key_id": "test", "aws_secret_access_key": "a-word"}),
+    for service, operation, arguments, *account in world["calls"]:
+        key = (service, *account)
+        if key not in clients:
+            there = {"aws_access_key_id": account[0]} if account else {}
+            clients[key] = boto3.client(
+                service, endpoint_url=world["endpoint"], region_name=world["region"], **(credentials | there)
             )
         try:
-            answers.append(getattr(clients[service], operation)(**arguments))
+            answers.append(getattr(clients[key], operation)(**arguments))
         except ClientError as error:
             answers.append({"error": error.response["Error"]["Code"]})
     json.dump(answers, sys.stdout, default=str)

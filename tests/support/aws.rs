@@ -82,15 +82,21 @@ impl Peer {
 
     /// One that takes every template of ours: what it does not know itself it keeps a record of.
     pub(crate) async fn stand_in() -> Self {
+        Self::stand_in_with(&[]).await
+    }
+
+    /// The same, with settings of its own: the script says which.
+    pub(crate) async fn stand_in_with(settings: &[(&str, &str)]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aws_stand_in.py");
-        Self::ministack_by(&[script], false).await
+        Self::ministack_by(&[script], settings).await
     }
 
     async fn ministack_that(asks_who_calls: bool) -> Self {
-        Self::ministack_by(&["-m", "ministack"], asks_who_calls).await
+        let settings = [("AUTH", if asks_who_calls { "true" } else { "false" })];
+        Self::ministack_by(&["-m", "ministack"], &settings).await
     }
 
-    async fn ministack_by(program: &[&str], asks_who_calls: bool) -> Self {
+    async fn ministack_by(program: &[&str], settings: &[(&str, &str)]) -> Self {
         let port = free_port();
         let mut command = python(program);
         command
@@ -98,7 +104,7 @@ impl Peer {
             .env("GATEWAY_PORT", port.to_string())
             .env("MINISTACK_HOST", "127.0.0.1")
             .env("MINISTACK_ACCOUNT_ID", ACCOUNT)
-            .env("AUTH", asks_who_calls.to_string());
+            .envs(settings.iter().copied());
         Self::start(command, port, "/_ministack/health").await
     }
 

@@ -9,4 +9,5 @@ pub(crate) mod people;
 pub(crate) mod signature;
 pub(crate) mod time;
 pub(crate) mod tls;
+pub(crate) mod way;
 pub(crate) mod world;

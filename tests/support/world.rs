@@ -2,10 +2,12 @@
 //! real git, HTTP and webhooks. It is useful as it is: `World::start().await`, and somebody pushes.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
 use landfall::app::adopt::{Adopted, adopt};
 use landfall::clock::{Clock, SystemClock, SystemIds};
 use landfall::config::Config;
@@ -13,6 +15,7 @@ use landfall::domain::ids::RepositoryId;
 use landfall::domain::key::Key;
 use landfall::domain::landing::Mode;
 use landfall::provider::Scope;
+use landfall::provider::aws::{Aws, AwsOptions};
 use landfall::provider::simulator::{Happening, Latency, Simulator, SimulatorOptions};
 use landfall::sandbox::{Options, Sandbox, SentDelivery, Tier, User};
 use landfall::wiring::{Landfall, Mark, listen};
@@ -21,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::aws::ACCOUNT;
 use super::people::{MergeRequest, Person};
 use super::signature::sign;
 use super::time::Time;
@@ -60,8 +64,23 @@ approvals:
   required: 1
 ";
 
+const SIMULATED: &str = "    provider: Simulator\n    region: eu-central-1\n";
+/// The environment `dev` in an AWS, in that account. Its network is there, and nothing that is asked for goes into it.
+const ON_AWS: &str = "    provider: AWS
+    account: \"{account}\"
+    region: eu-central-1
+    network: {vpc: vpc-0123456789abcdef0, subnets: [subnet-0123456789abcdef0, subnet-0123456789abcdef1]}
+    aws:
+      planningRole: arn:aws:iam::{account}:role/landfall-planning
+      applyingRole: arn:aws:iam::{account}:role/landfall-applying
+      adminRole: arn:aws:iam::{account}:role/landfall-admin
+      logBucket: access-logs
+";
+
 /// What differs from one world to another.
 pub(crate) struct Settings {
+    /// The address of the AWS that the environment `dev` is in; without one it is make-believe.
+    pub(crate) aws: Option<String>,
     /// How often everything that could be out of date is looked at; far away unless a journey is about it.
     pub(crate) sweep_seconds: u32,
     /// What is done about the repository.
@@ -81,6 +100,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            aws: None,
             sweep_seconds: 3_600,
             mode: Mode::Provision,
             team_has_group: false,
@@ -243,6 +263,10 @@ impl World {
             RULES.replace("  web-team:\n", "  web-team:\n    group: web\n")
         } else {
             RULES.to_owned()
+        };
+        let rules = match self.settings.aws {
+            Some(_) => rules.replace(SIMULATED, &ON_AWS.replace("{account}", ACCOUNT)),
+            None => rules,
         };
         let more = self.settings.more_rules;
         let rules = if more.starts_with("    ") {
@@ -418,10 +442,15 @@ impl World {
         );
         let configuration = self.configuration(&address.to_string());
         let config = Config::from_text(&configuration.replacen(&given, &in_a_file, 1)).unwrap();
-        let landfall = Landfall::build(&config, self.clock.clone(), Arc::new(SystemIds), Mark::Sandbox)
-            .await
-            .unwrap();
-        let landfall = Arc::new(landfall);
+        let aws = AwsOptions {
+            endpoint: self.settings.aws.clone(),
+            credentials: Some(Credentials::new("landfall", "a-word", None, None, "test")),
+            calls_a_second: NonZeroU32::new(10_000).unwrap(),
+            ..AwsOptions::new(self.clock.clone(), self.client.clone())
+        };
+        let (clock, ids) = (self.clock.clone(), Arc::new(SystemIds));
+        let landfall = Landfall::build_on(&config, clock, ids, Mark::Sandbox, Aws::new(aws)).await;
+        let landfall = Arc::new(landfall.unwrap());
         let shutdown = CancellationToken::new();
         let (at_work, stop) = (landfall.clone(), shutdown.clone());
         let task = tokio::spawn(async move { at_work.run(listener, stop).await.unwrap() });

@@ -389,7 +389,8 @@ mod tests {
 
     #[test]
     fn all_who_call_an_account_share_its_pace() {
-        let access = Access::new(AwsOptions::new(Arc::new(SystemClock), reqwest::Client::new()));
+        let http = crate::http_client::build(&crate::http_client::HttpClientOptions::default()).unwrap();
+        let access = Access::new(AwsOptions::new(Arc::new(SystemClock), http));
         let one = access.pace("123456789012");
         assert!(Arc::ptr_eq(&one, &access.pace("123456789012")));
         assert!(!Arc::ptr_eq(&one, &access.pace("210987654321")));
