@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use landfall::domain::step::{Failure, FailureClass};
-use landfall::provider::simulator::{Call, Effect, Trouble};
+use landfall::provider::simulator::{Call, Effect, Matching, Trouble};
 use landfall::sandbox::{DeliveryAction, DeliveryFault, RequestAction, RequestFault};
 use reqwest::Method;
 use serde_json::json;
@@ -269,4 +269,67 @@ async fn a_landfall_that_lost_its_database_finds_its_comment_again() {
     world.settles().await;
     everything_is_there_once(&world, &merge_request).await;
     assert_eq!(merge_request.written("report").await[0].id, before);
+}
+
+/// Of two requests, the plan of one takes its time, and the other's is refused or fails: nobody would come back for what
+/// is pending, so nothing is left of it.
+#[rstest::rstest]
+#[case::refused(FailureClass::Refused, false)]
+#[case::refused_after_both_were_pending(FailureClass::Refused, true)]
+#[case::a_passing_fault(FailureClass::Transient, false)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_is_pending_is_discarded_when_the_one_beside_it_fails(
+    #[case] class: FailureClass,
+    #[case] both: bool,
+) {
+    let world = World::start().await;
+    let of = |request: &str, call, effect| Trouble {
+        matching: Matching {
+            request: Some(request.parse().unwrap()),
+            ..Matching::default()
+        },
+        ..Trouble::new(call, 1, effect)
+    };
+    let not_now = Effect::Fail(Failure::new(class, "not now"));
+    if both {
+        let pending = of("Project/beta", Call::Plan, Effect::PlanPending);
+        world.cloud().order(pending).await.unwrap();
+    }
+    for trouble in [
+        of("Project/alpha", Call::Plan, Effect::PlanPending),
+        of("Project/beta", Call::Plan, not_now),
+        of("Project/alpha", Call::Discard, Effect::Latency(Duration::ZERO)),
+    ] {
+        world.cloud().order(trouble).await.unwrap();
+    }
+    let file = |name: &str| {
+        let content = SHOP.replace("name: shop", &format!("name: {name}"));
+        (format!("requests/web-team/{name}.yaml"), content)
+    };
+    let (alpha, beta) = (file("alpha"), file("beta"));
+    let files = [
+        (alpha.0.as_str(), Some(alpha.1.as_str())),
+        (&beta.0, Some(&beta.1)),
+    ];
+    let merge_request = world.dana().opens("two", &files).await;
+    let discarded = async || {
+        world.lets_time_pass().await;
+        world.cloud().troubles().await.unwrap().is_empty().then_some(())
+    };
+    world.until("the plan of alpha to be discarded", discarded).await;
+    if class == FailureClass::Refused {
+        merge_request.shows("🔎 Planning", &["not now"]).await;
+        world.dana().comments(&merge_request, "/landfall plan").await;
+    }
+    let looks = async {
+        while merge_request
+            .written("report")
+            .await
+            .iter()
+            .all(|report| !report.body.contains(WAITING))
+        {
+            world.lets_time_pass().await;
+        }
+    };
+    world.patiently("the plan of both", looks).await;
 }
