@@ -5,6 +5,7 @@ mod comments;
 
 mod each_call;
 mod life;
+mod machines;
 mod others;
 mod planning;
 mod protection;

@@ -1,7 +1,7 @@
 """ministack, an AWS that others wrote, which also takes the resource types of our templates that its CloudFormation does
-not know: it keeps a record of each and makes nothing, nor the password that RDS manages. Everything else is ministack's own. Its settings are ministack's:
-BIND_HOST, GATEWAY_PORT, MINISTACK_HOST, MINISTACK_ACCOUNT_ID; and two, by which it behaves as AWS does where ministack
-is too quick:
+not know: it keeps a record of each and makes nothing, nor the password that RDS manages. It also has names for the images
+of machines. Everything else is ministack's own. Its settings are ministack's: BIND_HOST, GATEWAY_PORT, MINISTACK_HOST,
+MINISTACK_ACCOUNT_ID; and two, by which it behaves as AWS does where ministack is too quick:
 
 PAGE_SIZE: so many entries are in a page of whatever comes in pages, the changes of a change set among them.
 CHANGE_SETS_TAKE: so often a change set is looked at before it is ready."""
@@ -10,7 +10,7 @@ import os
 import uuid
 
 from ministack.app import main
-from ministack.services import s3
+from ministack.services import s3, ssm
 from ministack.services.cloudformation import changesets, handlers, provisioners, stacks
 
 RECORDED = [
@@ -25,6 +25,14 @@ RECORDED = [
     "AWS::EKS::PodIdentityAssociation",
     "AWS::IAM::OIDCProvider",
 ]
+
+
+# What Canonical and Microsoft publish, of which ministack knows nothing.
+IMAGES = {
+    "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id": "ami-0000000000002404a",
+    "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id": "ami-0000000000002204a",
+    "/aws/service/ami-windows-latest/Windows_Server-2022-English-Full-Base": "ami-0000000000002022a",
+}
 
 
 class Attributes(dict):
@@ -59,6 +67,7 @@ def with_secret(instance):
 
 
 provisioners._rds_db_instance_attrs = with_secret
+ssm._PUBLIC_AMI_PARAMETERS.update(IMAGES)
 
 for kind in RECORDED:
     provisioners._RESOURCE_HANDLERS.setdefault(kind, {"create": create, "update": update, "delete": delete})

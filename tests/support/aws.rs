@@ -91,6 +91,12 @@ impl Peer {
         Self::ministack_by(&[script], settings).await
     }
 
+    /// One that really makes networks, machines and databases: moto's, through ministack's CloudFormation.
+    pub(crate) async fn with_machines() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aws_with_machines.py");
+        Self::ministack_by(&[script], &[]).await
+    }
+
     async fn ministack_that(asks_who_calls: bool) -> Self {
         let settings = [("AUTH", if asks_who_calls { "true" } else { "false" })];
         Self::ministack_by(&["-m", "ministack"], &settings).await
