@@ -3,7 +3,9 @@
 mod samples;
 mod scan;
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use samples::{Sample, samples};
 use scan::{Report, scan};
@@ -194,5 +196,28 @@ fn outputs_are_named_and_hold_no_password() {
         ),
     ] {
         assert_eq!(outputs(name), expected, "{name}");
+    }
+}
+
+/// CloudFormation calls in the name of the applying role: what its own schemas say that it needs for our types, the role
+/// may, and nothing that nobody needs. No peer checks that.
+#[tokio::test]
+async fn the_applying_role_may_what_the_templates_need_and_no_more() {
+    let all = samples();
+    let resources = all
+        .iter()
+        .flat_map(|sample| sample.template["Resources"].as_object().unwrap().values());
+    let types: BTreeSet<&str> = resources
+        .map(|resource| resource["Type"].as_str().unwrap())
+        .collect();
+    let asked = json!({"roles": ROLES, "types": types});
+    let said = crate::peers::said(&crate::peers::run("rights.py", asked).await);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["missing"], json!([]));
+    assert_eq!(said["idle"], json!([]));
+    assert!(said["needed"].as_u64().unwrap() > 300, "{said}");
+    // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    for (policy, size) in said["sizes"].as_object().unwrap() {
+        assert!(size.as_u64().unwrap() <= 6_144, "{policy} has {size} characters");
     }
 }
