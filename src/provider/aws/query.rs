@@ -162,10 +162,15 @@ impl Query {
         let body = body.map_err(|error| Fault::unanswered(error.to_string()))?;
         let body = String::from_utf8_lossy(&body).into_owned();
         if status.is_success() {
-            Ok(body)
-        } else {
-            Err(fault(status.as_u16(), &body))
+            return Ok(body);
         }
+        let fault = fault(status.as_u16(), &body);
+        if fault.code.is_empty() && fault.message.is_empty() {
+            // Not AWS's form: something on the way answered.
+            let message = format!("the answer is {status}, and says nothing that can be read");
+            return Err(Fault { message, ..fault });
+        }
+        Err(fault)
     }
 }
 
