@@ -9,6 +9,7 @@ use landfall::domain::plan::Plan;
 use landfall::provider::aws::AwsPlanner;
 use landfall::provider::{Answer, Planner, Question};
 
+use super::guarded::{anybody, given_network};
 use super::planning::{known, parts, question, remembered, storage, wanted};
 use super::*;
 use crate::support::way::Trouble;
@@ -88,16 +89,7 @@ impl Lane {
     async fn new(cloud: &Arc<Peer>, flow: Flow, number: usize, account: String) -> Self {
         let mut world = World::in_account(cloud, &account).await;
         if flow == Plans {
-            let credentials = Credentials::new(&account, "a-word", None, None, "test");
-            let options = AwsOptions {
-                credentials: Some(credentials),
-                ..options(cloud.url(), &world.time)
-            };
-            let network = Aws::new(options).stand_in_network().await.unwrap();
-            world.environment.network = Some(Network::Given {
-                vpc: None,
-                subnets: network.subnets.into_iter().collect(),
-            });
+            world.environment.network = Some(given_network(cloud, &anybody(&account)).await);
         }
         let name = format!("receipts-{account}");
         let (plain, changed) = (

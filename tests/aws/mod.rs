@@ -2,8 +2,8 @@
 
 mod clusters;
 mod comments;
-
 mod each_call;
+mod guarded;
 mod life;
 mod machines;
 mod others;

@@ -1,4 +1,4 @@
-//! An AWS that others wrote (ministack), and trouble on the way to it (microburst), each on a port of its own.
+//! AWSes that others wrote (ministack, moto), and trouble on the way to them (microburst), each on a port of its own.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -72,12 +72,29 @@ impl Peer {
 
     /// An AWS with nothing in it.
     pub(crate) async fn ministack() -> Self {
-        Self::ministack_that(false).await
+        Self::ministack_by(&["-m", "ministack"], &[]).await
     }
 
     /// One that asks who calls, and what they may do.
     pub(crate) async fn guarded_ministack() -> Self {
-        Self::ministack_that(true).await
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aws_guarded.py");
+        Self::ministack_by(&[script], &[("AUTH", "true")]).await
+    }
+
+    /// Another one. From [`Self::guards`] on it asks for signatures, checks them, and what the caller may do.
+    pub(crate) async fn moto() -> Self {
+        let port = free_port();
+        let mut command = python(&["-m", "moto.server"]);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        Self::start(command, port, "/moto-api/data.json").await
+    }
+
+    /// Has moto check who calls.
+    pub(crate) async fn guards(&self) {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/moto-api/reset-auth", self.url);
+        let answer = client.post(url).body("0").send().await.unwrap();
+        assert!(answer.status().is_success());
     }
 
     /// One that takes every template of ours: what it does not know itself it keeps a record of.
@@ -95,11 +112,6 @@ impl Peer {
     pub(crate) async fn with_machines() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aws_with_machines.py");
         Self::ministack_by(&[script], &[]).await
-    }
-
-    async fn ministack_that(asks_who_calls: bool) -> Self {
-        let settings = [("AUTH", if asks_who_calls { "true" } else { "false" })];
-        Self::ministack_by(&["-m", "ministack"], &settings).await
     }
 
     async fn ministack_by(program: &[&str], settings: &[(&str, &str)]) -> Self {
