@@ -38,7 +38,6 @@ use crate::queue::Wake;
 use crate::store::{Keep, Lease, Store, StoreError, StoreOptions, Touch};
 use crate::worker::{Reconcile, ReconcileError, Worker, WorkerOptions};
 
-pub use crate::provider::aws::StandIn;
 pub use crate::store::Mark;
 
 /// How long one fetch from a forge may take.

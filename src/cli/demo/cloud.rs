@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::clock::Clock;
-use crate::wiring::{StandIn, aws};
+use crate::wiring::aws;
 
 /// What makes things in the story.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -22,12 +22,7 @@ pub enum DemoProvider {
 #[derive(Debug, Clone)]
 pub(super) enum Cloud {
     Simulator,
-    Aws {
-        account: String,
-        region: String,
-        /// The network that is there; on a real AWS, Landfall makes one.
-        network: Option<StandIn>,
-    },
+    Aws { account: String, region: String },
 }
 
 impl Cloud {
@@ -61,15 +56,9 @@ impl Cloud {
             ),
             _ => {}
         }
-        let network = if is_here {
-            Some(aws.stand_in_network().await?)
-        } else {
-            None
-        };
         Ok(Self::Aws {
             account: caller.account,
             region: caller.region,
-            network,
         })
     }
 
@@ -77,18 +66,10 @@ impl Cloud {
     pub(super) fn environment(&self, team: &str) -> String {
         match self {
             Self::Simulator => "    provider: Simulator\n    region: eu-central-1\n".into(),
-            Self::Aws {
-                account,
-                region,
-                network,
-            } => {
-                let network = match network {
-                    None => "{create: true}".to_owned(),
-                    Some(there) => format!("{{vpc: {}, subnets: [{}]}}", there.vpc, there.subnets.join(", ")),
-                };
+            Self::Aws { account, region } => {
                 let role = |name: &str| format!("arn:aws:iam::{account}:role/landfall-{name}");
                 format!(
-                    "    provider: AWS\n    account: \"{account}\"\n    region: {region}\n    network: {network}\n    \
+                    "    provider: AWS\n    account: \"{account}\"\n    region: {region}\n    network: {{create: true}}\n    \
                      aws:\n      planningRole: {}\n      applyingRole: {}\n      adminRole: {}\n      \
                      logBucket: landfall-access-logs-{account}-{region}\n      teamRoles:\n        {team}: {}\n",
                     role("planning"),
@@ -97,25 +78,6 @@ impl Cloud {
                     role(team),
                 )
             }
-        }
-    }
-
-    /// The project of the story there.
-    pub(super) fn project(&self, text: &str) -> String {
-        match (self, text.find("  virtualMachines:"), text.find("  databases:")) {
-            // A stand-in for AWS makes no machines by CloudFormation.
-            (Self::Aws { .. }, Some(from), Some(to)) if from < to => {
-                format!("{}{}", &text[..from], &text[to..])
-            }
-            _ => text.to_owned(),
-        }
-    }
-
-    /// These words about a machine, where the project of the story has one.
-    pub(super) fn machine<'a>(&self, words: &'a str) -> &'a str {
-        match self {
-            Self::Simulator => words,
-            Self::Aws { .. } => "",
         }
     }
 
@@ -132,7 +94,7 @@ impl Cloud {
     pub(super) fn left(&self) -> Option<String> {
         match self {
             Self::Simulator => None,
-            Self::Aws { account, region, .. } => Some(format!(
+            Self::Aws { account, region } => Some(format!(
                 "What the story asked for and did not give back stays in account {account}, {region}: the stacks with the tag \
                  landfall:repository = requests. Delete them there if nobody needs them."
             )),
@@ -171,21 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn the_environments_of_the_story_are_valid_and_its_project_has_no_machine_on_aws() {
+    fn the_environments_of_the_story_are_valid() {
         let aws = Cloud::Aws {
             account: "123456789012".into(),
             region: "eu-central-1".into(),
-            network: None,
         };
-        let stand_in = Cloud::Aws {
-            account: "123456789012".into(),
-            region: "eu-central-1".into(),
-            network: Some(StandIn {
-                vpc: "vpc-1".into(),
-                subnets: vec!["subnet-1".into(), "subnet-2".into()],
-            }),
-        };
-        for cloud in [Cloud::Simulator, aws.clone(), stand_in] {
+        for cloud in [Cloud::Simulator, aws] {
             let text = format!(
                 "apiVersion: landfall.dev/v1\nkind: Rules\nenvironments:\n  dev:\n{}teams: {{web-team: {{members: []}}}}\n\
                  roles: {{admin: {{groups: [a]}}}}\n",
@@ -194,9 +147,5 @@ mod tests {
             let (rules, findings) = check_rules(text.as_bytes());
             assert!(rules.is_some(), "{findings:?}");
         }
-        let shop = super::super::story::SHOP;
-        assert_eq!(Cloud::Simulator.project(shop), shop);
-        let on_aws = aws.project(shop);
-        assert!(!on_aws.contains("virtualMachines") && on_aws.contains("  databases:\n    - name: orders"));
     }
 }

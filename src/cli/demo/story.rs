@@ -14,7 +14,7 @@ use crate::app::adopt::{Adopted, adopt};
 use crate::wiring::Landfall;
 
 /// The project of the story, as the template has it.
-pub(super) const SHOP: &str = include_str!("../../../requests-repo-template/requests/web-team/shop.yaml");
+const SHOP: &str = include_str!("../../../requests-repo-template/requests/web-team/shop.yaml");
 /// The cluster of the story, as the template has it.
 const CLUSTER: &str = include_str!("../../../requests-repo-template/requests/web-team/main-cluster.yaml");
 /// A request with four mistakes.
@@ -94,10 +94,7 @@ pub(super) async fn tell(
 
     let project = format!("requests/web-team/{name}.yaml");
     let cluster = format!("requests/web-team/{name}-cluster.yaml");
-    let small = scene
-        .cloud
-        .project(SHOP)
-        .replace("name: shop", &format!("name: {name}"))
+    let small = SHOP.replace("name: shop", &format!("name: {name}"))
         + &format!("  repository:\n    name: {name}\n    collaborators:\n      - username: dana\n");
     let larger = small
         .replace("size: Small", "size: Medium")
@@ -119,10 +116,7 @@ pub(super) async fn tell(
         "Ask for a project",
         &project,
         Some(small),
-        &format!(
-            "{}a database, storage, a repository",
-            scene.cloud.machine("a VM, ")
-        ),
+        "a VM, a database, storage, a repository",
     );
     let result = lands(scene, &asked, Shown::Whole, teller, &mut summary).await?;
     if summary.failed == 0 {
@@ -145,10 +139,7 @@ pub(super) async fn tell(
         "Make it larger",
         &project,
         Some(larger),
-        &format!(
-            "{}more room for the database",
-            scene.cloud.machine("a larger VM, ")
-        ),
+        "a larger VM, more room for the database",
     );
     lands(scene, &asked, Shown::Plan, teller, &mut summary).await?;
 

@@ -19,7 +19,6 @@ mod query;
 mod reach;
 mod settling;
 pub mod stack;
-mod stand_in;
 mod template;
 
 use std::num::NonZeroU32;
@@ -33,7 +32,6 @@ use access::Access;
 pub use access::Caller;
 pub use apply::AwsProvider;
 pub use planner::AwsPlanner;
-pub use stand_in::StandIn;
 
 /// Calls of CloudFormation a second that an account is given by all of us together. AWS publishes no number; it begins
 /// to throttle at about ten.
