@@ -57,10 +57,7 @@ async fn a_repository_that_was_signed_off_is_there_and_protects_its_main_branch(
     let result = merge_request.result().await;
     assert!(result.contains("### ✅ Done: 1 resource\n"), "{result}");
     let page = format!("{}web/site", world.sandbox.url());
-    assert!(
-        result.contains(&format!("webUrl: [`{page}`]({page})")),
-        "{result}"
-    );
+    assert!(result.contains(&format!("[`web/site`]({page})")), "{result}");
     assert!(
         result.contains(&format!("cloneUrlHttp: `{page}.git`")),
         "{result}"
