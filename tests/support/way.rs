@@ -1,5 +1,5 @@
-//! The way to an AWS. It writes down every call that is made, and makes trouble for one of them by its number, which no
-//! rule by names can aim at. What goes over it is AWS's own HTTP; signatures are not touched, and not checked either.
+//! The way to an AWS. It writes down every call that is made, and makes trouble for one of them, such as the third of its
+//! name, and for what comes next. What goes over it is AWS's own HTTP; signatures are not touched, and not checked either.
 
 use std::sync::{Arc, Mutex};
 
@@ -27,9 +27,10 @@ pub(crate) enum Trouble {
 }
 
 /// Which calls fare badly.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Aim {
-    From(usize),
+    /// After so many of that name, that one and whatever comes next.
+    From(String, usize),
     Named(&'static str),
 }
 
@@ -96,12 +97,11 @@ impl Way {
         &self.url
     }
 
-    /// From the call of that number on, counted from now, so many calls fare like that.
-    pub(crate) fn order(&self, number: usize, times: usize, trouble: Trouble) {
+    /// From a call of that name on, but for the first so many, so many calls fare like that.
+    pub(crate) fn order(&self, name: &str, but: usize, times: usize, trouble: Trouble) {
         let mut log = self.shared.log.lock().unwrap();
-        let from = log.calls.len() + number;
         log.fired.clear();
-        log.ordered = Some((Aim::From(from), times, trouble));
+        log.ordered = Some((Aim::From(name.to_owned(), but), times, trouble));
     }
 
     /// So many calls whose name begins like that fare so, such as `sts:` or `cloudformation:CreateChangeSet`.
@@ -178,13 +178,19 @@ impl Shared {
 
     fn noted(&self, call: &Call) -> Option<Trouble> {
         let mut log = self.log.lock().unwrap();
-        let number = log.calls.len();
         let name = call.name();
         log.calls.push(name.clone());
-        let (aim, times, trouble) = log.ordered?;
+        let has_fired = !log.fired.is_empty();
+        let (aim, times, trouble) = log.ordered.as_mut()?;
+        let (times, trouble) = (*times, *trouble);
         let is_it = match aim {
-            Aim::From(from) => number >= from,
-            Aim::Named(begin) => name.starts_with(begin),
+            Aim::From(..) if has_fired => true,
+            Aim::From(aimed, but) if *aimed == name && *but > 0 => {
+                *but -= 1;
+                false
+            }
+            Aim::From(aimed, _) => *aimed == name,
+            Aim::Named(begin) => name.starts_with(*begin),
         };
         if !is_it || log.fired.len() >= times {
             return None;
