@@ -69,7 +69,8 @@ pub(super) enum Phase {
     Reviewing {
         change_set: String,
         signed: Vec<Part>,
-        /// What the module lists as such.
+        /// What the module lists as updated in place.
+        #[serde(default)]
         in_place: InPlace,
         creates: bool,
     },
