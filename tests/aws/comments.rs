@@ -455,9 +455,11 @@ async fn throttled_for_long_nothing_is_lost() {
         .way
         .order_of("cloudformation:CreateChangeSet", usize::MAX, Trouble::Throttled);
     story.forge.ada().merges(&shop).await;
-    let both_wait = |body: &str| body.matches("after the cloud asked us to slow down").count() == 2;
-    let comment = shop.shows_where(PROVISIONING, &[], both_wait).await;
-    insta::assert_snapshot!("throttled", told(&comment));
+    // They are tried in turn, so which of them waits just then is not said.
+    let words = "is tried again by itself, after the cloud asked us to slow down";
+    let comment = shop.shows(PROVISIONING, &[words]).await;
+    let line = comment.lines().find(|line| line.contains(words)).unwrap();
+    assert!(line.contains(": Rate exceeded (Throttling)"), "{line}");
     story.way.clear();
     story.comes_to(&shop, DONE).await;
     assert_eq!(story.made().await, both_once());
