@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helper functions of tests, too
 
+mod attacks;
 mod audit;
 mod aws;
 mod catalog;

@@ -1,7 +1,6 @@
 //! What people live through, from a push to a result: the whole product over real git, HTTP and webhooks. Each journey
 //! looks at what was really made, at the verdict, and at what somebody is told to do next.
 
-mod attacks;
 mod budget;
 mod by_hand;
 mod commands;

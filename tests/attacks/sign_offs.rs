@@ -1,27 +1,13 @@
-//! Somebody wants the cloud account and has a branch to push to. One attack a test, named after what it tries; each
-//! proves by the cloud's own ledger that nothing was made, and by the comment that people are told.
+//! A sign-off that nobody gave: forged, replayed, smuggled, or given for something else.
 
 use std::fmt::Write as _;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::people::{HELD, MergeRequest, READY, REFUSED, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
+use super::nothing_was_made;
+use crate::support::people::{MergeRequest, READY, REFUSED, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::{Settings, World};
-
-/// It was merged, is held, and nothing was made.
-async fn nothing_was_made(world: &World, merge_request: &MergeRequest<'_>, because: &[&str]) {
-    let mut words = vec!["**nothing was provisioned**"];
-    words.extend(because);
-    merge_request.shows(HELD, &words).await;
-    world.settles().await;
-    assert!(world.ledger().await.is_empty(), "{:?}", world.ledger().await);
-    assert!(
-        world.dead_keys().await.is_empty(),
-        "{:?}",
-        world.dead_keys().await
-    );
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_that_lies_about_an_approval_and_a_merge() {

@@ -1,0 +1,22 @@
+//! Somebody wants the cloud account, or everybody else's work to stop, and has ordinary rights: a branch to push to, a
+//! place in the project, a way to the webhook. One file a kind of attack, one attack a test, named after what it tries;
+//! each proves by the cloud's own ledger what was made, and by the comment what its victim is told.
+
+mod sign_offs;
+
+use crate::support::people::{HELD, MergeRequest};
+use crate::support::world::World;
+
+/// It was merged, is held, and nothing was made.
+pub(crate) async fn nothing_was_made(world: &World, merge_request: &MergeRequest<'_>, because: &[&str]) {
+    let mut words = vec!["**nothing was provisioned**"];
+    words.extend(because);
+    merge_request.shows(HELD, &words).await;
+    world.settles().await;
+    assert!(world.ledger().await.is_empty(), "{:?}", world.ledger().await);
+    assert!(
+        world.dead_keys().await.is_empty(),
+        "{:?}",
+        world.dead_keys().await
+    );
+}
