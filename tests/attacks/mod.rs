@@ -8,7 +8,7 @@ use crate::support::people::{HELD, MergeRequest};
 use crate::support::world::World;
 
 /// It was merged, is held, and nothing was made.
-pub(crate) async fn nothing_was_made(world: &World, merge_request: &MergeRequest<'_>, because: &[&str]) {
+async fn nothing_was_made(world: &World, merge_request: &MergeRequest<'_>, because: &[&str]) {
     let mut words = vec!["**nothing was provisioned**"];
     words.extend(because);
     merge_request.shows(HELD, &words).await;

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::nothing_was_made;
-use crate::support::people::{MergeRequest, READY, REFUSED, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
+use crate::support::people::{HELD, READY, REFUSED, SHOP, SHOP_FILE, SHOP_IS_THERE, WAITING};
 use crate::support::world::{Settings, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
