@@ -382,7 +382,7 @@ fn repository(
         mode: settings.mode,
         forge,
         forge_url: settings.url.0.clone(),
-        mirror,
+        mirror: Arc::new(mirror),
         own_user: tokio::sync::OnceCell::new(),
         settling: SignedDuration::try_from(settings.settling).unwrap_or(SignedDuration::MAX),
         forge_lag: settings.forge_lag,

@@ -16,7 +16,7 @@ use crate::domain::merge_request::User;
 use crate::domain::plan::Maker;
 use crate::domain::step::{Failure, IllegalEvent};
 use crate::forge::{Forge, ForgeError};
-use crate::git::{GitError, LazyMirror, Mirror};
+use crate::git::{GitError, LocalCopies, LocalCopy};
 use crate::policy::{Policies, PolicyError};
 use crate::provider::{Planner, Provider};
 use crate::store::{Keep, Lease, Store, StoreError};
@@ -55,7 +55,7 @@ pub struct Repository {
     /// Where the forge is: the address that git's is made from.
     pub forge_url: url::Url,
     /// Its local copy.
-    pub mirror: LazyMirror,
+    pub mirror: Arc<dyn LocalCopies>,
     /// Who we are on the forge, once it is known.
     pub own_user: tokio::sync::OnceCell<User>,
     /// How long after a push an approval must come to count.
@@ -92,8 +92,11 @@ impl Repository {
     ///
     /// # Errors
     /// Those of the forge and of the mirror.
-    pub async fn mirror(&self) -> Result<Mirror, AppError> {
-        self.mirror.get(self.git_address()).await
+    pub async fn mirror(&self) -> Result<Arc<dyn LocalCopy>, AppError> {
+        if let Some(mirror) = self.mirror.opened().await {
+            return Ok(mirror);
+        }
+        Ok(self.mirror.open_at(self.git_address().await?).await?)
     }
 
     /// Asks the forge where the project is now, and fetches from there: projects are known by number, and a path that

@@ -1,12 +1,14 @@
 //! A mirror whose address is found out at its first use, so that nothing has to be up when Landfall starts.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::{GitError, Mirror, MirrorOptions};
+use super::{GitError, LocalCopies, LocalCopy, Mirror, MirrorOptions};
 use crate::http_client::Token;
 
 /// What is known of a mirror beside its address.
@@ -42,38 +44,6 @@ impl LazyMirror {
         }
     }
 
-    /// The mirror; the first time, it is opened at the address that `address` finds out.
-    ///
-    /// # Errors
-    /// Those of `address`, and of [`Mirror::open`]. The next call tries again.
-    pub async fn get<E: From<GitError>>(
-        &self,
-        address: impl Future<Output = Result<Url, E>>,
-    ) -> Result<Mirror, E> {
-        let mut opened = self.opened.lock().await;
-        if let Some((_, mirror)) = &*opened {
-            return Ok(mirror.clone());
-        }
-        let url = address.await?;
-        let mirror = self.open(&url).await?;
-        *opened = Some((url, mirror.clone()));
-        Ok(mirror)
-    }
-
-    /// Goes on at another address, if it is another: paths change hands, and whoever gets an old one must not be
-    /// taken for this repository.
-    ///
-    /// # Errors
-    /// Those of [`Mirror::open`].
-    pub async fn follow(&self, url: Url) -> Result<(), GitError> {
-        let mut opened = self.opened.lock().await;
-        if opened.as_ref().is_some_and(|(known, _)| *known != url) {
-            let mirror = self.open(&url).await?;
-            *opened = Some((url, mirror));
-        }
-        Ok(())
-    }
-
     async fn open(&self, url: &Url) -> Result<Mirror, GitError> {
         let MirrorDefaults {
             directory,
@@ -93,5 +63,33 @@ impl LazyMirror {
             fetch_time,
         })
         .await
+    }
+}
+
+#[async_trait]
+impl LocalCopies for LazyMirror {
+    async fn opened(&self) -> Option<Arc<dyn LocalCopy>> {
+        let opened = self.opened.lock().await;
+        let (_, mirror) = opened.as_ref()?;
+        Some(Arc::new(mirror.clone()))
+    }
+
+    async fn open_at(&self, url: Url) -> Result<Arc<dyn LocalCopy>, GitError> {
+        let mut opened = self.opened.lock().await;
+        if let Some((_, mirror)) = &*opened {
+            return Ok(Arc::new(mirror.clone()));
+        }
+        let mirror = self.open(&url).await?;
+        *opened = Some((url, mirror.clone()));
+        Ok(Arc::new(mirror))
+    }
+
+    async fn follow(&self, url: Url) -> Result<(), GitError> {
+        let mut opened = self.opened.lock().await;
+        if opened.as_ref().is_some_and(|(known, _)| *known != url) {
+            let mirror = self.open(&url).await?;
+            *opened = Some((url, mirror));
+        }
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use url::Url;
 
 use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
@@ -148,7 +149,46 @@ pub struct Fetched {
     pub received: u64,
 }
 
-/// A local copy of one requests repository. Cloning it shares it.
+/// What the use cases ask a local copy of a requests repository. [`Mirror`] answers from a folder; its methods of the
+/// same names say what each may fail with.
+#[async_trait]
+pub trait LocalCopy: Send + Sync {
+    /// Fetches the target branch and the heads of the merge requests asked for.
+    async fn fetch(&self, branch: &str, merge_requests: &[MergeRequestNumber]) -> Result<Fetched, GitError>;
+    /// The governed paths of a commit.
+    async fn tree(&self, commit: &CommitId) -> Result<Tree, GitError>;
+    /// A blob's bytes, or nothing if it has more of them than the limit.
+    async fn blob(&self, blob: &BlobId, limit: u64) -> Result<Option<Vec<u8>>, GitError>;
+    /// The best common ancestor, or nothing if there is none.
+    async fn merge_base(&self, a: &CommitId, b: &CommitId) -> Result<Option<CommitId>, GitError>;
+    /// What happened on a branch since a commit, oldest first.
+    async fn first_parent_history(&self, after: &CommitId, until: &CommitId)
+    -> Result<Vec<Commit>, GitError>;
+    /// The commits that a head has and a base has not, parents before children.
+    async fn commits_between(&self, base: &CommitId, head: &CommitId) -> Result<Vec<Commit>, GitError>;
+    /// Whether a commit goes back to another.
+    async fn is_ancestor(&self, ancestor: &CommitId, descendant: &CommitId) -> Result<bool, GitError>;
+}
+
+/// Where the local copy of one requests repository is had from.
+#[async_trait]
+pub trait LocalCopies: Send + Sync {
+    /// The copy, once it is open.
+    async fn opened(&self) -> Option<Arc<dyn LocalCopy>>;
+    /// The copy; opened at that address if none is open.
+    ///
+    /// # Errors
+    /// Those of opening it. The next call tries again.
+    async fn open_at(&self, url: Url) -> Result<Arc<dyn LocalCopy>, GitError>;
+    /// Goes on at another address, if one is open at another: paths change hands, and whoever gets an old one must not
+    /// be taken for this repository.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    async fn follow(&self, url: Url) -> Result<(), GitError>;
+}
+
+/// A local copy of one requests repository, in a folder. Cloning it shares it.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     disk: Arc<Disk>,
@@ -268,6 +308,41 @@ impl Mirror {
     ) -> Result<T, GitError> {
         let disk = Arc::clone(&self.disk);
         blocking(move || disk.read(work)).await
+    }
+}
+
+#[async_trait]
+impl LocalCopy for Mirror {
+    async fn fetch(&self, branch: &str, merge_requests: &[MergeRequestNumber]) -> Result<Fetched, GitError> {
+        Self::fetch(self, branch, merge_requests).await
+    }
+
+    async fn tree(&self, commit: &CommitId) -> Result<Tree, GitError> {
+        Self::tree(self, commit).await
+    }
+
+    async fn blob(&self, blob: &BlobId, limit: u64) -> Result<Option<Vec<u8>>, GitError> {
+        Self::blob(self, blob, limit).await
+    }
+
+    async fn merge_base(&self, a: &CommitId, b: &CommitId) -> Result<Option<CommitId>, GitError> {
+        Self::merge_base(self, a, b).await
+    }
+
+    async fn first_parent_history(
+        &self,
+        after: &CommitId,
+        until: &CommitId,
+    ) -> Result<Vec<Commit>, GitError> {
+        Self::first_parent_history(self, after, until).await
+    }
+
+    async fn commits_between(&self, base: &CommitId, head: &CommitId) -> Result<Vec<Commit>, GitError> {
+        Self::commits_between(self, base, head).await
+    }
+
+    async fn is_ancestor(&self, ancestor: &CommitId, descendant: &CommitId) -> Result<bool, GitError> {
+        Self::is_ancestor(self, ancestor, descendant).await
     }
 }
 
