@@ -177,7 +177,7 @@ impl Landfall {
             concurrency: config.worker.concurrency,
             ..WorkerOptions::default()
         };
-        let handler = Arc::new(Handler { app: app.clone() });
+        let handler = Arc::new(Handler::new(app.clone()));
         let worker = Worker::new(store, wake.clone(), clock, handler, options);
         Ok(Self {
             app,
@@ -270,8 +270,16 @@ pub async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, Wiring
 }
 
 /// Lets the worker call the use cases, and translates what they say about errors.
-struct Handler {
+pub struct Handler {
     app: Arc<App>,
+}
+
+impl Handler {
+    /// For these use cases.
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
 }
 
 #[async_trait]

@@ -24,7 +24,8 @@ fn back_off(failures: u32) -> Duration {
 
 impl Worker {
     /// Works on a key and gives it back, unless somebody else has it by then. In a hurry, gives it back unfinished.
-    pub(super) async fn attempt(self, lease: Lease, hurry: CancellationToken) {
+    /// Dropped, it leaves the lease to run out, as a process that dies does.
+    pub async fn attempt(self, lease: Lease, hurry: CancellationToken) {
         let span =
             tracing::info_span!("reconcile", key = %lease.key, fence = lease.fence, attempt = lease.attempts);
         async {
