@@ -9,11 +9,12 @@ use crate::domain::finding::{Finding, any_error};
 use crate::domain::ids::CommitId;
 use crate::domain::request::Contents;
 use crate::domain::request::check::check_tree;
-use crate::domain::tree::{Entry, Mode, is_governed};
+use crate::domain::rules::{Pins, Rules};
+use crate::domain::tree::{Entry, Mode, RULES_PATH, is_governed};
 use crate::domain::yaml::LARGEST_FILE;
 use crate::store::Adoption;
 
-use super::{App, AppError, Repository, policies};
+use super::{App, AppError, Repository, groups, policies};
 
 /// What became of an adoption.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub enum Adopted {
     NotOnTarget,
 }
 
-/// Accepts the tree of a commit of the target branch, if its files are valid and its policies compile and pass their tests.
+/// Accepts the tree of a commit of the target branch, if its files are valid, its policies compile and pass their
+/// tests, and the groups that its rules name are there.
 ///
 /// # Errors
 /// Those of the mirror and the store, and policies that cannot be looked at.
@@ -61,6 +63,12 @@ pub async fn adopt(
     check
         .findings
         .extend(policies::check(&app.policies, repository, &tree).await?);
+    let mut groups = Pins::new();
+    if let Some(rules) = &check.rules {
+        let bytes = tree.blob(RULES_PATH).and_then(|blob| contents.get(blob));
+        let bytes = bytes.map(Vec::as_slice).unwrap_or_default();
+        groups = groups::pins(repository, rules, &Rules::default(), bytes, &mut check.findings).await?;
+    }
     if any_error(&check.findings) {
         return Ok(Adopted::Refused {
             findings: check.findings,
@@ -82,6 +90,7 @@ pub async fn adopt(
     let adoption = Adoption {
         commit: commit.clone(),
         files,
+        groups,
         by: by.to_owned(),
     };
     app.store.adopt(&repository.id, adoption, now).await?;

@@ -1,4 +1,5 @@
-//! From the files of a merge request to what it would do: transitions, findings, requests. Pure but for reading blobs.
+//! From the files of a merge request to what it would do: transitions, findings, requests. Pure but for reading blobs,
+//! and for looking up the groups that new rules name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +13,13 @@ use crate::domain::request::Request;
 use crate::domain::request::check::{ChangedFile, check_file, check_together, key_of};
 use crate::domain::review::{Evaluation, Planning};
 use crate::domain::rules::check::{check_rules, check_rules_against};
-use crate::domain::rules::{Environment, Rules};
+use crate::domain::rules::{Environment, Pins, Rules};
 use crate::domain::transition::{Subject, Transition};
 use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
 use crate::domain::yaml;
 use crate::store::AcceptedFiles;
 
-use super::{AppError, Repository};
+use super::{AppError, Repository, groups};
 
 /// The trees that a merge request is judged by.
 pub(super) struct Trees {
@@ -97,6 +98,7 @@ pub(super) async fn evaluate(
     let mut findings = Vec::new();
     let mut transitions = Vec::new();
     let mut base_differs = false;
+    let mut groups = Pins::new();
     let mut touched = Touched::default();
 
     let files = read(repository, &trees.head, &changed).await?;
@@ -131,7 +133,11 @@ pub(super) async fn evaluate(
             Role::Rules => {
                 findings.extend(check_rules_file(trees, file));
                 if path == RULES_PATH {
-                    findings.extend(check_new_rules(file, accepted));
+                    let (new, found) = check_new_rules(file, accepted);
+                    findings.extend(found);
+                    if let (Some(new), Some(bytes)) = (new, &file.bytes) {
+                        groups = groups::pins(repository, &new, rules, bytes, &mut findings).await?;
+                    }
                 }
                 Subject::Rules
             }
@@ -216,6 +222,7 @@ pub(super) async fn evaluate(
         base_differs,
         environments,
         monthly,
+        groups,
         planning: Planning::None,
         demands: Demands::default(),
     })
@@ -308,18 +315,21 @@ fn check_request(
     request
 }
 
-fn check_new_rules(file: &Changed<'_>, accepted: &AcceptedFiles) -> Vec<Finding> {
+fn check_new_rules(file: &Changed<'_>, accepted: &AcceptedFiles) -> (Option<Rules>, Vec<Finding>) {
     match &file.bytes {
         Some(bytes) => match &accepted.rules {
-            Some((_, before)) => check_rules_against(before, &accepted.environments_in_use(), bytes).1,
-            None => check_rules(bytes).1,
+            Some((_, before)) => check_rules_against(before, &accepted.environments_in_use(), bytes),
+            None => check_rules(bytes),
         },
-        None => vec![Finding::error(
-            Code::NoRules,
-            Place::start_of(RULES_PATH),
-            "landfall.yaml would be gone, or is too large: nothing could be signed off any more.",
-            "Keep landfall.yaml, below 256 KiB.",
-        )],
+        None => (
+            None,
+            vec![Finding::error(
+                Code::NoRules,
+                Place::start_of(RULES_PATH),
+                "landfall.yaml would be gone, or is too large: nothing could be signed off any more.",
+                "Keep landfall.yaml, below 256 KiB.",
+            )],
+        ),
     }
 }
 

@@ -25,6 +25,7 @@ pub mod adopt;
 pub mod audit;
 mod evaluate;
 mod evidence;
+mod groups;
 pub mod intake;
 mod landing;
 mod notes;

@@ -7,7 +7,7 @@ use crate::domain::merge_request::{MergeRequest, User};
 use crate::domain::plan::Plan;
 use crate::domain::policy::input::{Facts, inputs};
 use crate::domain::policy::verdict::Verdict;
-use crate::domain::policy::{Author, FOLDER, PolicyFile, broken, is_policy, policy_files};
+use crate::domain::policy::{Approvers, Author, FOLDER, PolicyFile, broken, is_policy, policy_files};
 use crate::domain::push::HeldPush;
 use crate::domain::request::Request;
 use crate::domain::review::Evaluation;
@@ -194,6 +194,18 @@ async fn judged(
     for ((request, _), values) in inputs.iter().zip(&evaluated.documents) {
         for (package, values) in evaluated.packages.iter().zip(values) {
             verdict.read(package, values, request);
+        }
+    }
+    for requirement in &verdict.demands.requirements {
+        if let Approvers::Group(path) = &requirement.from
+            && rules.group(path).is_none()
+        {
+            let why = format!(
+                "it asks for the group `{path}`, which landfall.yaml does not name: whoever makes a group of that path \
+                 would be in it; an admin adds it to `groups` there"
+            );
+            let place = Place::start_of(&requirement.policy);
+            verdict.findings.push(broken(place, &why));
         }
     }
     if evaluated.documents.len() != inputs.len() {

@@ -155,6 +155,8 @@ codes! {
     UnknownEnvironment = "unknown-environment",
     /// The team has no group for its repositories.
     NoGroup = "no-group",
+    /// A group that the rules name is not on the forge, or is another one than was accepted.
+    UnknownGroup = "unknown-group",
     /// A size or version that the environment does not offer.
     NotOffered = "not-offered",
     /// More than the environment allows.

@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::policy::Demands;
 use super::price::Monthly;
 use super::report::ReportedChange;
-use super::rules::Environment;
+use super::rules::{Environment, Pins};
 use super::shape::list;
 use super::signoff::{Approval, Missing, VersionSeen};
 use super::transition::{Transition, signed_digest};
@@ -65,6 +65,10 @@ pub struct Evaluation {
     /// What its resources cost a month, before and after, where prices are known.
     #[serde(default)]
     pub monthly: Vec<Monthly>,
+    /// The groups that its `landfall.yaml` names, by the forge's numbers for them: what is signed is these groups,
+    /// whatever the paths lead to later. Empty where it leaves `landfall.yaml` as it is.
+    #[serde(default)]
+    pub groups: Pins,
     /// The plan.
     pub planning: Planning,
     /// What the accepted policies say about the sign-off; nothing before there is a plan.
@@ -126,9 +130,13 @@ impl Evaluation {
     /// What a sign-off would sign; nothing while there is nothing that could be signed.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
-        let plan = self.plan()?;
+        let mut plan = self.plan()?.digest();
+        if !self.groups.is_empty() {
+            let groups = serde_json::to_value(&self.groups).unwrap_or_default();
+            plan = Digest::of(format!("{plan}\n{groups}").as_bytes());
+        }
         (!self.is_refused() && !self.transitions.is_empty())
-            .then(|| signed_digest(&self.transitions, &plan.digest(), &self.environments))
+            .then(|| signed_digest(&self.transitions, &plan, &self.environments))
     }
 
     /// Where it goes: what is signed for one place is not signed for another.

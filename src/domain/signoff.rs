@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{CommitId, Digest, EnvironmentName, UserId};
 use super::plan::Plan;
 use super::policy::{Approvers, Demands, Role, Waiver};
-use super::rules::Rules;
+use super::rules::{Doubt, Rules};
 use super::transition::{Subject, Transition};
 
 /// An approval of a merge request, from whichever forge.
@@ -70,6 +70,8 @@ pub struct RoleNow {
     pub admin: bool,
     /// Which of those whose approval a policy asks for they are, admins aside.
     pub also: BTreeSet<Approvers>,
+    /// Why nobody counts as a member of one of the groups that were looked at, if so.
+    pub doubt: Option<Doubt>,
 }
 
 impl RoleNow {
@@ -127,6 +129,8 @@ pub enum Discount {
     NotAMember,
     /// The accepted rules do not name them.
     NotAdmin,
+    /// The accepted rules may name them by a group, and it cannot be told.
+    Doubted(Doubt),
     /// Given before the comment with this plan was there.
     BeforeComment,
     /// Given before the merge request was closed, retargeted or changed.
@@ -152,6 +156,7 @@ impl fmt::Display for Discount {
             Self::Committer => "a commit of it carries their e-mail address",
             Self::NotAMember => "they are not an active member of the project with the role Developer or above",
             Self::NotAdmin => "the accepted landfall.yaml does not name them as admin",
+            Self::Doubted(doubt) => return doubt.fmt(f),
             Self::BeforeComment => {
                 "it was given before this plan was shown: revoke the approval and approve again"
             }
@@ -472,7 +477,7 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
     };
     let asked_for = &evidence.demands.requirements;
     if !role.admin && !asked_for.iter().any(|requirement| role.is(&requirement.from)) {
-        return Some(Discount::NotAdmin);
+        return Some(role.doubt.clone().map_or(Discount::NotAdmin, Discount::Doubted));
     }
     for version in evidence.versions.iter().filter(|version| version.changed) {
         if version.pusher == Pusher::Known(user) || version.also_pushed.contains(&user) {
@@ -585,6 +590,7 @@ mod tests {
                 active_developer: true,
                 admin,
                 also: BTreeSet::new(),
+                doubt: None,
             };
             let holders = RoleHolders {
                 users: [(ADMIN, "Ada".to_owned()), (OTHER_ADMIN, "Grace".to_owned())].into(),
@@ -711,7 +717,11 @@ mod tests {
     #[test]
     fn approvals_that_do_not_count() {
         type Spoil = fn(&mut Story);
-        let cases: [(&str, Spoil, Discount); 14] = [
+        let doubt = Doubt::Gone {
+            path: "admins".into(),
+            id: 7,
+        };
+        let cases: [(&str, Spoil, Discount); 15] = [
             (
                 "the author's own",
                 |s| s.approvals[0].user = AUTHOR,
@@ -736,6 +746,18 @@ mod tests {
                 "an admin's who was withdrawn",
                 |s| s.roles.get_mut(&ADMIN).unwrap().admin = false,
                 Discount::NotAdmin,
+            ),
+            (
+                "a member's of a group of which nobody counts",
+                |s| {
+                    let role = s.roles.get_mut(&ADMIN).unwrap();
+                    role.admin = false;
+                    role.doubt = Some(Doubt::Gone {
+                        path: "admins".into(),
+                        id: 7,
+                    });
+                },
+                Discount::Doubted(doubt),
             ),
             (
                 "a pusher's",

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
 pub use crate::domain::merge_request::{MergeRequest, MergeRequestState, Thread, User};
+pub use crate::domain::rules::AccessLevel;
 
 /// One version of a merge request: what a push made of it. Newest last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,30 +33,26 @@ pub struct ForgeApproval {
     pub commit: Option<CommitId>,
 }
 
-/// How far a member's rights go, lowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum AccessLevel {
-    /// May look.
-    Guest,
-    /// May read the code.
-    Reporter,
-    /// May push branches and open merge requests.
-    Developer,
-    /// May merge, and push to protected branches.
-    Maintainer,
-    /// May do everything.
-    Owner,
-}
-
-/// A member with their effective rights now, inherited ones included.
+/// A member with their rights now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// Who.
     pub user: User,
-    /// Whether the account is active (not blocked or deactivated).
+    /// Whether the account is active (not blocked or deactivated), and so is the membership (not expired or awaited).
     pub active: bool,
-    /// Their highest level.
+    /// Their level: the highest, where several are looked at.
     pub level: AccessLevel,
+}
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The forge's number for it.
+    pub id: u64,
+    /// Its full path now.
+    pub path: String,
+    /// The number of the group that it lies in.
+    pub parent: Option<u64>,
 }
 
 /// A note on a merge request or issue.
@@ -306,10 +303,14 @@ pub trait Forge: Send + Sync {
     async fn versions(&self, number: MergeRequestNumber) -> Result<Vec<Version>, ForgeError>;
     /// The approvals that stand now.
     async fn approvals(&self, number: MergeRequestNumber) -> Result<Vec<ForgeApproval>, ForgeError>;
-    /// A member of the project with effective rights; nothing if not a member.
+    /// A member of the project with effective rights, inherited ones included; nothing if not a member.
     async fn member(&self, user: UserId) -> Result<Option<Member>, ForgeError>;
-    /// Whether someone is an active member of a group, by the group's full path; false if there is no such group.
-    async fn is_group_member(&self, group: &str, user: UserId) -> Result<bool, ForgeError>;
+    /// The group that a full path leads to now; nothing if there is none, or none that we may see.
+    async fn group_at(&self, path: &str) -> Result<Option<Group>, ForgeError>;
+    /// The group of that number; nothing if there is none, or none that we may see.
+    async fn group(&self, id: u64) -> Result<Option<Group>, ForgeError>;
+    /// A member of that very group: nothing for who came into it by a group above it, or by one that was invited.
+    async fn direct_member(&self, group: u64, user: UserId) -> Result<Option<Member>, ForgeError>;
     /// All notes of a merge request or issue, oldest first.
     async fn notes(&self, on: Thread) -> Result<Vec<Note>, ForgeError>;
     /// Writes a note.

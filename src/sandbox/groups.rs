@@ -69,6 +69,7 @@ pub(super) async fn create(State(core): State<Arc<Core>>, actor: Actor, params: 
             actor.0,
             Member {
                 level: OWNER,
+                expires_at: None,
                 created_at: now,
                 created_by: None,
             },
@@ -81,6 +82,7 @@ pub(super) async fn create(State(core): State<Arc<Core>>, actor: Actor, params: 
             visibility,
             created_at: now,
             members,
+            invited: BTreeMap::new(),
         };
         world.groups.insert(id, group.clone());
         Ok(wire::group(&core, world, &group))
@@ -96,6 +98,83 @@ pub(super) async fn show(State(core): State<Arc<Core>>, actor: Actor, Path(id): 
         .get(&group)
         .map(|group| wire::group(&core, &world, group));
     reply::ok(body.unwrap_or_default())
+}
+
+/// Another path or name: <https://docs.gitlab.com/api/groups/#update-group-attributes>. Where the old path leads to is
+/// not kept here.
+pub(super) async fn update(
+    State(core): State<Arc<Core>>,
+    actor: Actor,
+    Path(id): Path<String>,
+    params: Params,
+) -> Answer {
+    let group = find(&core, actor, &id)?;
+    let (name, path) = (params.text("name"), params.text("path"));
+    if path.as_ref().is_some_and(|path| !plain_path(path)) {
+        return Err(Failure::bad_request(
+            "Failed to save group {:path=>[\"is invalid\"]}",
+        ));
+    }
+    let body = core.change(|world| {
+        owner(world, group, actor)?;
+        let known = world
+            .groups
+            .get_mut(&group)
+            .ok_or_else(|| Failure::not_found("Group"))?;
+        known.name = name.unwrap_or_else(|| known.name.clone());
+        known.path = path.unwrap_or_else(|| known.path.clone());
+        let known = known.clone();
+        Ok(wire::group(&core, world, &known))
+    })?;
+    reply::ok(body)
+}
+
+/// Gone at once, if there is nothing in it: <https://docs.gitlab.com/api/groups/#delete-a-group>.
+pub(super) async fn remove(State(core): State<Arc<Core>>, actor: Actor, Path(id): Path<String>) -> Answer {
+    let group = find(&core, actor, &id)?;
+    core.change(|world| {
+        owner(world, group, actor)?;
+        let holds_something = world.groups.values().any(|other| other.parent_id == Some(group))
+            || world
+                .projects
+                .values()
+                .any(|project| project.namespace == Namespace::Group(group));
+        if holds_something {
+            return Err(Failure::bad_request("the sandbox deletes empty groups only"));
+        }
+        world.groups.remove(&group);
+        Ok(())
+    })?;
+    reply::created(json!({"message": "202 Accepted"}))
+}
+
+/// Invites a group: <https://docs.gitlab.com/api/groups/#invite-groups>.
+pub(super) async fn share(
+    State(core): State<Arc<Core>>,
+    actor: Actor,
+    Path(id): Path<String>,
+    params: Params,
+) -> Answer {
+    let group = find(&core, actor, &id)?;
+    let invited = params
+        .number("group_id")?
+        .ok_or_else(|| Failure::invalid("group_id"))?;
+    let most = params.number("group_access")?.unwrap_or_default();
+    let most = u8::try_from(most).map_err(|_| Failure::invalid("group_access"))?;
+    let body = core.change(|world| {
+        owner(world, group, actor)?;
+        if !world.groups.contains_key(&invited) {
+            return Err(Failure::not_found("Group"));
+        }
+        let known = world
+            .groups
+            .get_mut(&group)
+            .ok_or_else(|| Failure::not_found("Group"))?;
+        known.invited.insert(invited, most);
+        let known = known.clone();
+        Ok(wire::group(&core, world, &known))
+    })?;
+    reply::created(body)
 }
 
 pub(super) async fn projects(
@@ -197,6 +276,7 @@ pub(super) async fn add_member(
         .number("user_id")?
         .ok_or_else(|| Failure::invalid("user_id"))?;
     let level = access_level(&params)?;
+    let until = expiry(&params)?;
     let now = core.now();
     let body = core.change(|world| {
         owner(world, group, actor)?;
@@ -209,7 +289,9 @@ pub(super) async fn add_member(
             .groups
             .get_mut(&group)
             .ok_or_else(|| Failure::not_found("Group"))?;
-        let member = add(&mut group.members, user, level, (now, actor))?;
+        let mut member = add(&mut group.members, user, level, (now, actor))?;
+        member.expires_at = until;
+        group.members.insert(user, member);
         Ok(wire::member(&core, world, &record, member))
     })?;
     reply::created(body)
@@ -340,6 +422,14 @@ pub(super) fn access_level(params: &Params) -> Result<u8, Failure> {
     }
 }
 
+/// `expires_at`, a day: <https://docs.gitlab.com/api/group_members/#add-a-group-member>.
+fn expiry(params: &Params) -> Result<Option<jiff::civil::Date>, Failure> {
+    params
+        .text("expires_at")
+        .map(|day| day.parse().map_err(|_| Failure::invalid("expires_at")))
+        .transpose()
+}
+
 pub(super) fn add(
     members: &mut BTreeMap<u64, Member>,
     user: u64,
@@ -351,6 +441,7 @@ pub(super) fn add(
     }
     let member = Member {
         level,
+        expires_at: None,
         created_at: now,
         created_by: Some(by.0),
     };

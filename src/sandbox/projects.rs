@@ -115,6 +115,7 @@ fn fresh(
             owner,
             Member {
                 level: OWNER,
+                expires_at: None,
                 created_at: now,
                 created_by: None,
             },
@@ -124,6 +125,7 @@ fn fresh(
             actor.0,
             Member {
                 level: OWNER,
+                expires_at: None,
                 created_at: now,
                 created_by: None,
             },

@@ -55,7 +55,11 @@ fn people() -> Router<Arc<Core>> {
             get(users::own_token).delete(users::revoke_own_token),
         )
         .route("/groups", get(groups::list).post(groups::create))
-        .route("/groups/{id}", get(groups::show))
+        .route(
+            "/groups/{id}",
+            get(groups::show).put(groups::update).delete(groups::remove),
+        )
+        .route("/groups/{id}/share", post(groups::share))
         .route("/groups/{id}/projects", get(groups::projects))
         .route(
             "/groups/{id}/members",

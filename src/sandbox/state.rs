@@ -53,11 +53,17 @@ pub(super) struct Group {
     pub(super) visibility: String,
     pub(super) created_at: Timestamp,
     pub(super) members: BTreeMap<u64, Member>,
+    /// Groups that were invited, with the most that their members get.
+    #[serde(default)]
+    pub(super) invited: BTreeMap<u64, u8>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Member {
     pub(super) level: u8,
+    /// The day on which it ends.
+    #[serde(default)]
+    pub(super) expires_at: Option<jiff::civil::Date>,
     pub(super) created_at: Timestamp,
     /// Who let them in; nothing for those who began the group or project.
     #[serde(default)]
@@ -406,12 +412,23 @@ impl World {
             .find(|group| self.group_path(group.id).eq_ignore_ascii_case(key))
     }
 
-    /// Members of a group and of the groups above it, each with the highest level.
+    /// Members of a group, of the groups above it and of those that were invited, each with the highest level.
     pub(super) fn group_members(&self, id: u64) -> BTreeMap<u64, Member> {
         let mut all: BTreeMap<u64, Member> = BTreeMap::new();
         let mut next = Some(id);
         while let Some(group) = next.and_then(|id| self.groups.get(&id)) {
             merge_members(&mut all, &group.members);
+            for (invited, most) in &group.invited {
+                let mut theirs = self
+                    .groups
+                    .get(invited)
+                    .map(|group| group.members.clone())
+                    .unwrap_or_default();
+                for member in theirs.values_mut() {
+                    member.level = member.level.min(*most);
+                }
+                merge_members(&mut all, &theirs);
+            }
             next = group.parent_id;
         }
         all

@@ -69,7 +69,7 @@ pub(super) fn member(core: &Core, world: &World, record: &UserRecord, member: Me
     let mut body = user(core, record);
     body["access_level"] = json!(member.level);
     body["created_at"] = json!(time(member.created_at));
-    body["expires_at"] = Value::Null;
+    body["expires_at"] = json!(member.expires_at.map(|day| day.to_string()));
     body["membership_state"] = json!("active");
     if member.created_by.is_some() {
         body["created_by"] = maybe_user(core, world, member.created_by);

@@ -14,13 +14,14 @@ use crate::domain::plan::Plan;
 use crate::domain::push::{HeldPush, PushEnd};
 use crate::domain::request::Request;
 use crate::domain::review::{self, Evaluation, Review};
+use crate::domain::rules::Pins;
 use crate::domain::rules::check::check_rules;
 use crate::domain::signoff::SignedOff;
 use crate::domain::transition::{Subject, Transition};
 use crate::domain::tree::RULES_PATH;
 use crate::store::keys::{self, Touch};
 use crate::store::repositories::Examined;
-use crate::store::values::{from_json, parse, to_integer, to_json, to_micros};
+use crate::store::values::{from_integer, from_json, parse, to_integer, to_json, to_micros};
 use crate::store::{
     AcceptedFile, AcceptedFiles, Lease, Store, StoreError, audit, pushes, repositories, requests, reviews,
 };
@@ -99,6 +100,8 @@ pub struct Adoption {
     pub commit: CommitId,
     /// Path → blob, request (for a request file), bytes.
     pub files: BTreeMap<String, (BlobId, Option<Request>, Vec<u8>)>,
+    /// The groups that its rules name, by the forge's numbers for them.
+    pub groups: Pins,
     /// Who does it, as the system knows them.
     pub by: String,
 }
@@ -135,7 +138,19 @@ impl Store {
                 .bind(file.blob.as_str())
                 .fetch_one(self.readers())
                 .await?;
-            accepted.rules = check_rules(&bytes).0.map(|rules| (file.blob.clone(), rules));
+            let pins: Vec<(String, i64)> =
+                sqlx::query_as("SELECT path, number FROM accepted_groups WHERE repository = ?1")
+                    .bind(repository.as_str())
+                    .fetch_all(self.readers())
+                    .await?;
+            let mut groups = Pins::new();
+            for (path, number) in pins {
+                groups.insert(path, from_integer(number)?);
+            }
+            accepted.rules = check_rules(&bytes).0.map(|mut rules| {
+                rules.pin(&groups);
+                (file.blob.clone(), rules)
+            });
         }
         Ok(accepted)
     }
@@ -230,6 +245,9 @@ impl Store {
                         .map(|change| change.key().clone())
                         .collect(),
                 };
+                if evaluation.transitions.iter().any(|t| t.path == RULES_PATH) {
+                    put_groups(connection, &id, &evaluation.groups).await?;
+                }
                 if news.rules {
                     requests::touch_waiting(connection, &id, now).await?;
                 }
@@ -314,7 +332,7 @@ impl Store {
         let id = repository.clone();
         self.write(move |connection| {
             Box::pin(async move {
-                let Adoption { commit, files, by } = adoption;
+                let Adoption { commit, files, groups, by } = adoption;
                 let record = Record::Adopted {
                     commit: commit.clone(),
                     by,
@@ -354,6 +372,7 @@ impl Store {
                         .await?;
                     }
                 }
+                put_groups(connection, &id, &groups).await?;
                 // The forge's clock and ours may differ; a day more costs one longer list.
                 let since = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(now);
                 sqlx::query(
@@ -386,6 +405,27 @@ impl Store {
         })
         .await
     }
+}
+
+/// The groups that the accepted rules name, in place of those that the rules before named.
+async fn put_groups(
+    connection: &mut SqliteConnection,
+    repository: &RepositoryId,
+    groups: &Pins,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM accepted_groups WHERE repository = ?1")
+        .bind(repository.as_str())
+        .execute(&mut *connection)
+        .await?;
+    for (path, number) in groups {
+        sqlx::query("INSERT INTO accepted_groups (repository, path, number) VALUES (?1, ?2, ?3)")
+            .bind(repository.as_str())
+            .bind(path)
+            .bind(to_integer(*number)?)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn put_blob(connection: &mut SqliteConnection, blob: &BlobId, bytes: &[u8]) -> Result<(), StoreError> {

@@ -37,6 +37,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "modules",
         include_str!("../../migrations/sqlite/0008_modules.sql"),
     ),
+    (
+        9,
+        "groups",
+        include_str!("../../migrations/sqlite/0009_groups.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

@@ -2,6 +2,7 @@
 //! place in the project, a way to the webhook. One file a kind of attack, one attack a test, named after what it tries;
 //! each proves by the cloud's own ledger what was made, and by the comment what its victim is told.
 
+mod groups;
 mod sign_offs;
 
 use crate::support::people::{HELD, MergeRequest};

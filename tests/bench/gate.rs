@@ -141,6 +141,7 @@ fn evaluation(rules: &Rules) -> Evaluation {
         base_differs: false,
         environments: rules.environments.clone(),
         monthly: landfall::domain::price::monthly(rules, &[], &requests.iter().collect::<Vec<_>>()),
+        groups: Default::default(),
         planning: Planning::Ready(Plan {
             changes: planned.collect(),
         }),
@@ -206,6 +207,7 @@ async fn once(
                 active_developer: true,
                 admin: true,
                 also: BTreeSet::new(),
+                doubt: None,
             },
         )]),
         author: Some(UserId(11)),

@@ -40,7 +40,7 @@ async fn a_member_is_looked_up_with_what_is_inherited() {
 }
 
 #[tokio::test]
-async fn a_member_of_a_group_is_active_and_has_access() {
+async fn a_member_of_a_group_is_told_with_their_level() {
     let member = |level: u64, state: &str| {
         answer(
             200,
@@ -54,17 +54,46 @@ async fn a_member_of_a_group_is_active_and_has_access() {
         answer(404, json!({})),
     ])
     .await;
-    let ask = || peer.gitlab.is_group_member("acme/platform", UserId(4));
-    assert!(ask().await.unwrap());
-    for _ in 0..3 {
-        assert!(!ask().await.unwrap());
+    let ask = || peer.gitlab.direct_member(77, UserId(4));
+    let guest = ask().await.unwrap().unwrap();
+    assert_eq!((guest.active, guest.level), (true, AccessLevel::Guest));
+    assert!(!ask().await.unwrap().unwrap().active);
+    for _ in 0..2 {
+        assert_eq!(ask().await.unwrap(), None);
     }
+    assert_eq!(peer.asked()[0].target, "/gitlab/api/v4/groups/77/members/4");
+}
+
+#[tokio::test]
+async fn a_group_is_found_by_its_path_and_kept_by_its_number() {
+    let group = |path: &str| answer(200, json!({"id": 77, "full_path": path, "parent_id": 7}));
+    let peer = Peer::answering([
+        group("acme/platform"),
+        group("acme/platform-of-old"),
+        group("acme/platform-of-old"),
+        answer(404, json!({})),
+    ])
+    .await;
+    let found = peer.gitlab.group_at("acme/platform").await.unwrap().unwrap();
+    assert_eq!((found.id, found.parent), (77, Some(7)));
+    let led_elsewhere = peer.gitlab.group_at("acme/platform").await.unwrap();
     assert_eq!(
-        peer.asked()[0].target,
-        "/gitlab/api/v4/groups/acme%2Fplatform/members/all/4"
+        led_elsewhere, None,
+        "GitLab leads on from a path that was given up"
     );
-    assert!(!peer.gitlab.is_group_member("../users", UserId(4)).await.unwrap());
-    assert!(peer.asked().is_empty());
+    assert_eq!(
+        peer.gitlab.group(77).await.unwrap().unwrap().path,
+        "acme/platform-of-old"
+    );
+    assert_eq!(peer.gitlab.group(78).await.unwrap(), None);
+    let asked: Vec<String> = peer.asked().into_iter().map(|one| one.target).collect();
+    assert_eq!(
+        asked[0],
+        "/gitlab/api/v4/groups/acme%2Fplatform?with_projects=false"
+    );
+    assert_eq!(asked[2], "/gitlab/api/v4/groups/77?with_projects=false");
+    assert_eq!(peer.gitlab.group_at("../users").await.unwrap(), None);
+    assert_eq!(peer.gitlab.group_at("77").await.unwrap(), None);
 }
 
 #[tokio::test]

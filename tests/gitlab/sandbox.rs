@@ -312,24 +312,13 @@ async fn people_pushes_and_the_project_are_read() {
         AccessLevel::Owner
     );
     assert_eq!(gitlab.member(UserId(999)).await.unwrap(), None);
-    assert!(
-        gitlab
-            .is_group_member("acme", UserId(world.admin.id))
-            .await
-            .unwrap()
-    );
-    assert!(
-        !gitlab
-            .is_group_member("acme", UserId(world.developer.id))
-            .await
-            .unwrap()
-    );
-    assert!(
-        !gitlab
-            .is_group_member("acme/nowhere", UserId(world.admin.id))
-            .await
-            .unwrap()
-    );
+    let acme = gitlab.group_at("acme").await.unwrap().unwrap();
+    assert_eq!(gitlab.group(acme.id).await.unwrap(), Some(acme.clone()));
+    let member = |id| gitlab.direct_member(acme.id, UserId(id));
+    let owner = member(world.admin.id).await.unwrap().unwrap();
+    assert_eq!((owner.active, owner.level), (true, AccessLevel::Owner));
+    assert_eq!(member(world.developer.id).await.unwrap(), None);
+    assert_eq!(gitlab.group_at("acme/nowhere").await.unwrap(), None);
 
     let pushes = gitlab.pushes_since(an_hour_ago()).await.unwrap();
     let developers: Vec<_> = pushes

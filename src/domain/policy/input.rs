@@ -572,6 +572,7 @@ roles: {admin: {groups: [a]}}
             base_differs: false,
             environments: BTreeMap::new(),
             monthly,
+            groups: BTreeMap::new(),
             planning: Planning::None,
             demands: super::super::Demands::default(),
         };

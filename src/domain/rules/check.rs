@@ -373,7 +373,7 @@ mod tests {
             rules.admins.users.get(&UserId(1)).map(String::as_str),
             Some("root")
         );
-        assert!(rules.admins.groups.contains("platform/admins"));
+        assert_eq!(rules.admins.groups[0].path, "platform/admins");
         assert!(rules.environments.keys().any(|name| name.as_str() == "dev"));
     }
 

@@ -10,6 +10,7 @@ use super::request::quantity::Quantity;
 use super::request::raw::Size;
 
 pub mod check;
+pub mod group;
 pub mod limits;
 pub mod raw;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 mod update;
 mod valid;
 
+pub use group::{AccessLevel, Doubt, Group, Pins};
 pub use update::check_rules_update;
 
 /// The platform's rules, found valid.
@@ -34,6 +36,9 @@ pub struct Rules {
     /// Who may look.
     #[serde(default)]
     pub project_managers: RoleHolders,
+    /// The groups that policies may ask for, besides those that hold a role.
+    #[serde(default)]
+    pub groups: Vec<Group>,
     /// How many sign-offs a change needs; at least 1.
     pub approvals: u32,
     /// The environments in which an accepted policy may waive sign-offs.
@@ -235,20 +240,23 @@ pub struct Team {
     pub limits: TeamLimits,
 }
 
-/// Who holds a role: people by forge user id, and forge groups by full path.
+/// Who holds a role: people by forge user id, and members of forge groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleHolders {
     /// Forge user id → the name that `landfall.yaml` gives beside it, for people to read.
     pub users: BTreeMap<UserId, String>,
-    /// Full paths of forge groups.
-    pub groups: BTreeSet<String>,
+    /// Forge groups.
+    pub groups: Vec<Group>,
 }
 
 impl RoleHolders {
     /// Their names, for a person who looks for one of them.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let groups = self.groups.iter().map(|group| format!("members of {group}"));
+        let groups = self
+            .groups
+            .iter()
+            .map(|group| format!("members of {}", group.path));
         self.users.values().cloned().chain(groups).collect()
     }
 }

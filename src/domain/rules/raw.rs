@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ProviderKind;
+use super::{AccessLevel, ProviderKind};
 use crate::domain::price::Amount;
 use crate::domain::request::quantity::Quantity;
 use crate::domain::request::raw::{ApiVersion, KubernetesVersion, Label, text};
@@ -71,6 +71,9 @@ pub struct RawRules {
     pub teams: BTreeMap<Label, RawTeam>,
     /// Who may do what.
     pub roles: RawRoles,
+    /// The groups whose approval a policy may ask for, besides those that hold a role.
+    #[serde(default)]
+    pub groups: Vec<RawGroup>,
     /// How many sign-offs a change needs, and where a policy may waive them.
     #[serde(default)]
     pub approvals: RawSignOffs,
@@ -412,9 +415,60 @@ pub struct RawHolders {
     /// People.
     #[serde(default)]
     pub users: Vec<RawPerson>,
-    /// Forge groups by full path.
+    /// Forge groups: their direct members from Developer on, unless more is said.
     #[serde(default)]
-    pub groups: Vec<GroupPath>,
+    pub groups: Vec<RawGroup>,
+}
+
+/// A forge group: its full path, or what is said about it beside the path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RawGroup {
+    /// Its full path.
+    Path(GroupPath),
+    /// More than that.
+    Named(RawNamedGroup),
+}
+
+/// A forge group, with what is said about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawNamedGroup {
+    /// Its full path.
+    pub path: GroupPath,
+    /// The forge's number for it; as it is found when the rules are accepted, if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64", range(min = 1))]
+    pub id: Option<u64>,
+    /// Whether members of the groups above it count, too. Never those of groups that were invited.
+    #[serde(default)]
+    pub inherited: bool,
+    /// The lowest level at which a member counts.
+    #[serde(default)]
+    pub from: AccessLevel,
+}
+
+impl JsonSchema for RawGroup {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Group".into()
+    }
+
+    /// One schema for both forms: what it says of texts concerns no object, and the other way round.
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = RawNamedGroup::json_schema(generator);
+        let path = GroupPath::json_schema(generator);
+        for word in ["maxLength", "pattern", "patternErrorMessage"] {
+            if let Some(value) = path.get(word) {
+                schema.insert(word.to_owned(), value.clone());
+            }
+        }
+        schema.insert("type".to_owned(), serde_json::json!(["string", "object"]));
+        schema
+    }
 }
 
 /// How many sign-offs a change needs, and where a policy may waive them.

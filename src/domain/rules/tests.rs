@@ -84,7 +84,7 @@ fn every_field_is_read() {
             .as_deref(),
         Some("platform/web")
     );
-    assert!(rules.developers.groups.contains("platform"));
+    assert_eq!(rules.developers.groups[0].path, "platform");
     assert!(rules.project_managers.users.contains_key(&UserId(7)));
     let written = serde_json::to_string(&rules).expect("it can be written");
     assert_eq!(serde_json::from_str::<Rules>(&written).expect("read"), rules);

@@ -6,10 +6,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::raw::{
-    RawAmount, RawAmounts, RawAws, RawEnvironment, RawHolders, RawNetwork, RawPerson, RawPrices, RawRules,
-    RawSizes, RawTypes,
+    RawAmount, RawAmounts, RawAws, RawEnvironment, RawGroup, RawHolders, RawNetwork, RawPerson, RawPrices,
+    RawRules, RawSizes, RawTypes,
 };
-use super::{Aws, Environment, Limits, Network, RoleHolders, Rules, SizedKind, Team, TeamLimits};
+use super::{
+    AccessLevel, Aws, Environment, Group, Limits, Network, RoleHolders, Rules, SizedKind, Team, TeamLimits,
+};
 use crate::domain::ids::{EnvironmentName, InvalidId, TeamName, UserId};
 use crate::domain::price::{Amount, Prices};
 use crate::domain::request::raw::Size;
@@ -29,6 +31,7 @@ pub(super) fn valid(value: &Value) -> Result<Rules, Invalid> {
         admins: holders(raw.roles.admin),
         developers: holders(raw.roles.developer),
         project_managers: holders(raw.roles.project_manager),
+        groups: groups(raw.groups),
         ..Rules::default()
     };
     for name in raw.approvals.waivers {
@@ -62,8 +65,26 @@ fn people(list: Vec<RawPerson>) -> impl Iterator<Item = (UserId, String)> {
 fn holders(raw: RawHolders) -> RoleHolders {
     RoleHolders {
         users: people(raw.users).collect(),
-        groups: raw.groups.into_iter().map(|group| group.0).collect(),
+        groups: groups(raw.groups),
     }
+}
+
+fn groups(list: Vec<RawGroup>) -> Vec<Group> {
+    let group = |raw: RawGroup| match raw {
+        RawGroup::Path(path) => Group {
+            path: path.0,
+            id: None,
+            inherited: false,
+            from: AccessLevel::default(),
+        },
+        RawGroup::Named(named) => Group {
+            path: named.path.0,
+            id: named.id,
+            inherited: named.inherited,
+            from: named.from,
+        },
+    };
+    list.into_iter().map(group).collect()
 }
 
 fn environment(raw: RawEnvironment) -> Result<Environment, Invalid> {

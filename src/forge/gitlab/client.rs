@@ -219,6 +219,11 @@ impl Client {
         Ok(answer)
     }
 
+    /// The day that it is, by which GitLab lets memberships end.
+    pub(super) fn today(&self) -> jiff::civil::Date {
+        self.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date()
+    }
+
     fn pause(&self) -> Option<Timestamp> {
         let now = self.clock.now();
         self.paused_until

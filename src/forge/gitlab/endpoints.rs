@@ -111,9 +111,17 @@ impl Call {
         }
     }
 
-    /// A member of a group, inherited ones included. The path must have been checked.
-    pub(super) fn group_member(group: &str, user: u64) -> Self {
-        Self::get(format!("groups/{}/members/all/{user}", group.replace('/', "%2F")))
+    /// A group, by its number or by its path, which must have been checked.
+    pub(super) fn group(key: &str) -> Self {
+        Self {
+            query: vec![("with_projects", "false".to_owned())],
+            ..Self::get(format!("groups/{key}"))
+        }
+    }
+
+    /// A direct member of a group: `members/all` has those of the groups above it, and of groups that were invited.
+    pub(super) fn group_member(group: u64, user: u64) -> Self {
+        Self::get(format!("groups/{group}/members/{user}"))
     }
 
     /// A commit status. The crate's one counts bytes where GitLab counts characters.

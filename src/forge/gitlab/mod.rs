@@ -27,8 +27,8 @@ use url::Url;
 use self::client::Client;
 use self::endpoints::Call;
 use super::{
-    CommitState, CommitStatus, Forge, ForgeApproval, ForgeError, Hook, Issue, Limits, Member, MergeRequest,
-    NewHook, NewIssue, Note, Project, PushEvent, Thread, User, Version,
+    CommitState, CommitStatus, Forge, ForgeApproval, ForgeError, Group, Hook, Issue, Limits, Member,
+    MergeRequest, NewHook, NewIssue, Note, Project, PushEvent, Thread, User, Version,
 };
 use crate::clock::Clock;
 use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
@@ -96,6 +96,14 @@ impl GitLab {
             project,
             web_url: Mutex::new(None),
         })
+    }
+
+    async fn group_of(&self, activity: String, key: &str) -> Result<Option<Group>, ForgeError> {
+        match self.client.query::<wire::Group>(activity, Call::group(key)).await {
+            Ok(group) => Ok(Some(group.into())),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn remember_web_url(&self, web_url: &str) {
@@ -270,26 +278,39 @@ impl Forge for GitLab {
             .build();
         let endpoint = built(&activity, endpoint)?;
         match self.client.query::<wire::Member>(activity, endpoint).await {
-            Ok(member) => Ok(member.effective()),
+            Ok(member) => Ok(member.effective(self.client.today())),
             Err(ForgeError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// A private group tells of its members only to members: with a token whose user is none, this is
-    /// [`ForgeError::Forbidden`] where the project lies in that group, and false elsewhere.
-    async fn is_group_member(&self, group: &str, user: UserId) -> Result<bool, ForgeError> {
-        if !endpoints::is_group_path(group) {
-            return Ok(false);
+    async fn group_at(&self, path: &str) -> Result<Option<Group>, ForgeError> {
+        if !endpoints::is_group_path(path) {
+            return Ok(None);
         }
-        let activity = format!("reading whether user {user} is a member of {group}");
+        let found = self
+            .group_of(format!("looking for the group {path}"), &path.replace('/', "%2F"))
+            .await?;
+        // GitLab leads from the path that a group once had to where it is now.
+        Ok(found.filter(|group| group.path.eq_ignore_ascii_case(path)))
+    }
+
+    async fn group(&self, id: u64) -> Result<Option<Group>, ForgeError> {
+        self.group_of(format!("reading group {id}"), &id.to_string())
+            .await
+    }
+
+    /// A private group tells of its members only to members: with a token whose user is none, this is
+    /// [`ForgeError::Forbidden`] where the project lies in that group, and nothing elsewhere.
+    async fn direct_member(&self, group: u64, user: UserId) -> Result<Option<Member>, ForgeError> {
+        let activity = format!("reading whether user {user} is a member of group {group}");
         match self
             .client
             .query::<wire::Member>(activity, Call::group_member(group, user.0))
             .await
         {
-            Ok(member) => Ok(member.effective().is_some_and(|member| member.active)),
-            Err(ForgeError::NotFound { .. }) => Ok(false),
+            Ok(member) => Ok(member.effective(self.client.today())),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

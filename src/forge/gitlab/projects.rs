@@ -174,7 +174,7 @@ impl GitLabProjects {
         }
         let name = NameOrId::from(project.group.as_str());
         let group = built(&activity, Group::builder().group(name).build())?;
-        let group: wire::Group = self.client.query(activity, group).await?;
+        let group: wire::GroupId = self.client.query(activity, group).await?;
         let activity = format!("making the project {}/{}", project.group, project.path);
         let endpoint = CreateProject::builder()
             .name(project.path.as_str())

@@ -136,13 +136,17 @@ pub(super) struct Member {
     /// Of the membership rather than the account: `awaiting` an administrator, for one.
     membership_state: Option<String>,
     access_level: u64,
+    /// The day on which the membership ends. GitLab takes those that have ended out once a day.
+    expires_at: Option<jiff::civil::Date>,
 }
 
 impl Member {
     /// Nothing for those who have no access, or minimal access.
-    pub(super) fn effective(self) -> Option<forge::Member> {
+    pub(super) fn effective(self, today: jiff::civil::Date) -> Option<forge::Member> {
         let level = access_level(self.access_level)?;
-        let active = self.state == "active" && self.membership_state.is_none_or(|state| state == "active");
+        let active = self.state == "active"
+            && self.membership_state.is_none_or(|state| state == "active")
+            && self.expires_at.is_none_or(|end| end > today);
         let user = forge::User {
             id: UserId(self.id),
             username: self.username,
@@ -254,8 +258,25 @@ impl From<Hook> for forge::Hook {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Group {
+pub(super) struct GroupId {
     pub(super) id: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Group {
+    id: u64,
+    full_path: String,
+    parent_id: Option<u64>,
+}
+
+impl From<Group> for forge::Group {
+    fn from(group: Group) -> Self {
+        Self {
+            id: group.id,
+            path: group.full_path,
+            parent: group.parent_id,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -447,13 +468,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case::active("active", None, true)]
-    #[case::awaiting("active", Some("awaiting"), false)]
-    #[case::blocked("blocked", Some("active"), false)]
-    #[case::unknown("on_leave", None, false)]
+    #[case::active("active", None, None, true)]
+    #[case::awaiting("active", Some("awaiting"), None, false)]
+    #[case::blocked("blocked", Some("active"), None, false)]
+    #[case::unknown("on_leave", None, None, false)]
+    #[case::ends_tomorrow("active", None, Some("2026-09-22"), true)]
+    #[case::ends_today("active", None, Some("2026-09-21"), false)]
     fn only_an_active_account_with_an_active_membership_is_active(
         #[case] state: &str,
         #[case] membership_state: Option<&str>,
+        #[case] expires_at: Option<&str>,
         #[case] active: bool,
     ) {
         let member = Member {
@@ -462,8 +486,10 @@ mod tests {
             state: state.to_owned(),
             membership_state: membership_state.map(str::to_owned),
             access_level: 30,
+            expires_at: expires_at.map(|day| day.parse().unwrap()),
         };
-        assert_eq!(member.effective().unwrap().active, active);
+        let today = "2026-09-21".parse().unwrap();
+        assert_eq!(member.effective(today).unwrap().active, active);
     }
 
     #[test]
