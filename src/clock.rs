@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use crate::domain::ids::RunId;
 
@@ -23,6 +24,9 @@ pub trait Clock: Send + Sync {
 pub trait Ids: Send + Sync {
     /// A new run's id; later ones sort behind earlier ones.
     fn run(&self) -> RunId;
+
+    /// A key that nobody can guess.
+    fn key(&self) -> [u8; 32];
 }
 
 /// The machine's clock.
@@ -52,6 +56,15 @@ impl Ids for SystemIds {
     #[allow(clippy::disallowed_methods)] // the one place that makes them
     fn run(&self) -> RunId {
         RunId(uuid::Uuid::now_v7())
+    }
+
+    #[allow(clippy::disallowed_methods)] // the one place that makes them
+    fn key(&self) -> [u8; 32] {
+        // Each has 122 bits of the system's randomness.
+        let random: [uuid::Uuid; 4] = std::array::from_fn(|_| uuid::Uuid::new_v4());
+        let mut hash = Sha256::new();
+        random.iter().for_each(|part| hash.update(part.as_bytes()));
+        hash.finalize().into()
     }
 }
 
@@ -99,5 +112,9 @@ impl Ids for CountingIds {
             0,
             self.0.fetch_add(1, Ordering::Relaxed) + 1,
         ))
+    }
+
+    fn key(&self) -> [u8; 32] {
+        [7; 32]
     }
 }

@@ -155,6 +155,7 @@ impl Landfall {
         let providers: Providers = Arc::new(providers.into());
         let repositories: Repositories = Arc::new(repositories);
         let wake = Wake::default();
+        let marking_key = store.marking_key(ids.key()).await?;
         let app = Arc::new(App::new(Parts {
             store: store.clone(),
             clock: clock.clone(),
@@ -171,6 +172,7 @@ impl Landfall {
                 clock.clone(),
             ),
             catalog: Catalog::builtin(),
+            marking_key,
         }));
         let options = WorkerOptions {
             name: format!("process-{}", std::process::id()),

@@ -196,6 +196,10 @@ const SHOWN_ELSEWHERE: &[(Code, &str)] = &[
         "what_is_retained_stays_is_listed_and_can_be_taken_back",
     ),
     (
+        Code::OfAnotherTeam,
+        "a_database_that_one_team_retained_and_another_asks_for",
+    ),
+    (
         Code::PlanRefused,
         "a_replacement_stands_out_and_one_that_loses_data_is_refused",
     ),

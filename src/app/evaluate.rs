@@ -14,8 +14,10 @@ use crate::domain::request::check::{ChangedFile, check_file, check_together, key
 use crate::domain::review::{Evaluation, Planning};
 use crate::domain::rules::check::{check_rules, check_rules_against};
 use crate::domain::rules::{Environment, Pins, Rules};
+use crate::domain::shape::list;
 use crate::domain::transition::{Subject, Transition};
 use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
+use crate::domain::usage::{Existing, kept};
 use crate::domain::yaml;
 use crate::store::AcceptedFiles;
 
@@ -183,13 +185,15 @@ pub(super) async fn evaluate(
         // Teams and environments that nobody could define yet are not the author's to answer for.
         findings.retain(|f| !matches!(f.code, Code::WrongTeam | Code::UnknownEnvironment));
     }
-    findings.extend(clashes(accepted, &touched.coming, &transitions));
-    findings.extend(
-        touched
-            .coming
-            .iter()
-            .filter_map(|(path, request)| still_elsewhere(path, request, accepted)),
-    );
+    let becoming = touched.changes(accepted, &trees.head);
+    let requests: Vec<Change> = becoming.iter().map(|(_, change)| change.clone()).collect();
+    findings.extend(clashes(accepted, &touched.coming, &transitions, &requests));
+    findings.extend(touched.coming.iter().flat_map(|(path, request)| {
+        let elsewhere = still_elsewhere(path, request, accepted);
+        elsewhere
+            .into_iter()
+            .chain(of_another_team(path, request, accepted))
+    }));
     findings.sort();
     findings.dedup();
 
@@ -200,13 +204,11 @@ pub(super) async fn evaluate(
             .iter()
             .map(|(path, was)| reported(path, ChangeKind::Update, was)),
     );
-    let becoming = touched.changes(accepted, &trees.head);
     changes.extend(
         becoming
             .iter()
             .map(|(path, change)| reported(path, change.kind(), change.request())),
     );
-    let requests: Vec<Change> = becoming.into_iter().map(|(_, change)| change).collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
 
     let environments = environments(rules, &changes);
@@ -352,6 +354,7 @@ fn clashes(
     accepted: &AcceptedFiles,
     coming: &[(String, Request)],
     transitions: &[Transition],
+    changes: &[Change],
 ) -> Vec<Finding> {
     let touched: BTreeSet<&str> = transitions.iter().map(|t| t.path.as_str()).collect();
     let staying = accepted
@@ -367,7 +370,10 @@ fn clashes(
         .values()
         .filter_map(|file| file.request.as_ref())
         .collect();
-    check_together(rules, &before, &all)
+    let asked: Vec<&Request> = all.iter().map(|(_, request)| request).collect();
+    let kept_before = kept(&accepted.existing, &before, &[]);
+    let before: Vec<&Request> = before.into_iter().chain(&kept_before).collect();
+    check_together(rules, &before, &all, &kept(&accepted.existing, &asked, changes))
         .into_iter()
         .filter(|f| touched.contains(f.place.path.as_str()))
         .collect()
@@ -386,6 +392,31 @@ fn still_elsewhere(path: &str, request: &Request, accepted: &AcceptedFiles) -> O
             "Resources of an earlier {kind} `{name}` are still in `{elsewhere}`, since they were retained or are being destroyed."
         ),
         format!("Give this one another name, or ask for it in `{elsewhere}` to take them back."),
+    ))
+}
+
+/// Something of an earlier request of this kind and name is still there, and is another team's: asking for it here would
+/// hand it over, with what is in it.
+fn of_another_team(path: &str, request: &Request, accepted: &AcceptedFiles) -> Option<Finding> {
+    let theirs: Vec<&Existing> = accepted
+        .existing
+        .iter()
+        .filter(|one| one.request == request.key && one.team != request.team)
+        .collect();
+    let team = &theirs.first()?.team;
+    let (kind, name) = (request.key.kind, &request.key.name);
+    let resources: Vec<String> = theirs.iter().map(|one| one.resource.name.to_string()).collect();
+    let resources: Vec<&str> = resources.iter().map(String::as_str).collect();
+    Some(Finding::error(
+        Code::OfAnotherTeam,
+        Place::start_of(path),
+        format!(
+            "Resources of an earlier {kind} `{name}` are still there, and belong to the team `{team}`: {}.",
+            list(&resources, "and")
+        ),
+        format!(
+            "Give this one another name. Only the team `{team}` can take them back, or have them deleted, by a file of its own."
+        ),
     ))
 }
 

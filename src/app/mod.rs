@@ -14,6 +14,7 @@ use crate::domain::key::{Key, Outcome};
 use crate::domain::landing::Mode;
 use crate::domain::merge_request::User;
 use crate::domain::plan::Maker;
+use crate::domain::provenance::MarkingKey;
 use crate::domain::step::{Failure, IllegalEvent};
 use crate::forge::{Forge, ForgeError};
 use crate::git::{GitError, LocalCopies, LocalCopy};
@@ -235,6 +236,8 @@ pub struct Parts {
     pub policies: Policies,
     /// The modules that requests are made by.
     pub catalog: Catalog,
+    /// The key of the marks by which what was begun is known again.
+    pub marking_key: MarkingKey,
 }
 
 impl App {
@@ -251,8 +254,9 @@ impl App {
             providers,
             policies,
             catalog,
+            marking_key,
         } = parts;
-        let plans = plans::Plans::new(store.clone(), planners, Arc::new(catalog));
+        let plans = plans::Plans::new(store.clone(), planners, Arc::new(catalog), marking_key);
         Self {
             review: review::Reviewer::new(store.clone(), clock.clone(), plans.clone(), policies.clone()),
             landing: landing::Lander::new(store.clone(), clock.clone(), policies.clone()),

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 
 use crate::catalog::{Catalog, CatalogError, Subject};
 use crate::domain::change::Goal;
-use crate::domain::ids::{RepositoryId, RequestKey, ResourceName};
+use crate::domain::ids::{RepositoryId, RequestKey, ResourceName, StepKey};
 use crate::domain::module::{Module, PlannedModule};
 use crate::domain::plan::{KnownResource, Maker, Plan, Resource, ResourceKind};
+use crate::domain::provenance::{Mark, MarkingKey, Provenance};
 use crate::domain::request::Request;
 use crate::domain::review::{Evaluation, Planning};
-use crate::domain::rules::{Network, ProviderKind, Rules};
+use crate::domain::rules::{Environment, Network, ProviderKind, Rules};
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::repository::GROUP;
 use crate::provider::{Answer, Planner, Question, Scope, Token};
@@ -26,6 +27,7 @@ pub(super) struct Plans {
     store: Store,
     planners: Planners,
     catalog: Arc<Catalog>,
+    marking_key: MarkingKey,
 }
 
 /// What shall be there, and what it is made by.
@@ -41,7 +43,7 @@ enum Planned {
     Ready(Plan, Wanted),
     /// Some take their time.
     Pending {
-        /// Request key → token.
+        /// [`target`] → token.
         tokens: BTreeMap<String, String>,
         /// When to ask again.
         poll_at: Timestamp,
@@ -59,11 +61,17 @@ pub(super) enum Anew {
 }
 
 impl Plans {
-    pub(super) fn new(store: Store, planners: Planners, catalog: Arc<Catalog>) -> Self {
+    pub(super) fn new(
+        store: Store,
+        planners: Planners,
+        catalog: Arc<Catalog>,
+        marking_key: MarkingKey,
+    ) -> Self {
         Self {
             store,
             planners,
             catalog,
+            marking_key,
         }
     }
 
@@ -112,9 +120,9 @@ impl Plans {
         let mut soonest: Option<Timestamp> = None;
         for goal in goals {
             let request = &goal.request;
-            let key = request.key.to_string();
             let known = self.store.known_resources(repository, &request.key).await?;
             let scope = scope(repository, request, rules)?;
+            refuse_of_others(&scope, &known)?;
             let signed = signed
                 .map(|plan| modules_of(plan, &request.key))
                 .unwrap_or_default();
@@ -124,15 +132,18 @@ impl Plans {
                     .iter()
                     .map(|known| (known.name.clone(), known.kind))
                     .collect(),
+                provenance: self.provenance(&scope).await?,
                 desired: wanted.resources.clone(),
                 modules: wanted.modules.clone(),
                 signed,
-                pending: pending.get(&key).cloned().map(Token),
+                pending: None,
                 scope,
             };
             made_of.resources.extend(wanted.resources);
             made_of.modules.extend(wanted.modules);
-            for (maker, question) in questions(question) {
+            for (maker, mut question) in questions(question) {
+                let target = target(&request.key, maker);
+                question.pending = pending.get(&target).cloned().map(Token);
                 let answer =
                     self.planner(maker)?
                         .plan(&question)
@@ -144,7 +155,7 @@ impl Plans {
                 match answer {
                     Answer::Ready(plan) => all.changes.extend(plan.obeying(goal, &known).changes),
                     Answer::Pending { token, poll_at } => {
-                        tokens.insert(key.clone(), token.0);
+                        tokens.insert(target, token.0);
                         soonest = Some(soonest.map_or(poll_at, |at| at.min(poll_at)));
                     }
                 }
@@ -157,6 +168,29 @@ impl Plans {
                 poll_at,
             },
         })
+    }
+
+    /// What is on record of a request's resources.
+    async fn provenance(&self, scope: &Scope) -> Result<BTreeMap<ResourceName, Provenance>, AppError> {
+        let (repository, request, environment) = (&scope.repository, &scope.request, &scope.environment_name);
+        let key = &self.marking_key;
+        Ok(self
+            .store
+            .provenance(key, repository, request, environment)
+            .await?)
+    }
+
+    /// What is on record of what a step works on, and the mark of the step, which counts among it: it may have acted.
+    pub(super) async fn provenance_of(
+        &self,
+        scope: &Scope,
+        step: &StepKey,
+    ) -> Result<(Provenance, Mark), AppError> {
+        let mark = self.marking_key.mark(&scope.repository, &scope.request, step);
+        let mut provenance = self.provenance(scope).await?;
+        let mut one = provenance.remove(&step.resource).unwrap_or_default();
+        one.begun.insert(mark.clone());
+        Ok((one, mark))
     }
 
     /// Plans what was signed off once more, before anything is done: a run is made, or a step is begun again.
@@ -266,19 +300,21 @@ impl Plans {
     ) -> Result<(), AppError> {
         for request in requests {
             // An environment that is gone from the rules cannot be asked any more.
-            let (Some(token), Ok(scope)) = (
-                tokens.get(&request.key.to_string()),
-                scope(repository, request, rules),
-            ) else {
+            let Ok(scope) = scope(repository, request, rules) else {
                 continue;
             };
-            self.planner(Maker::Provider(scope.environment.provider))?
-                .discard(&scope, &Token(token.clone()))
-                .await
-                .map_err(|failure| AppError::Provider {
-                    activity: format!("discarding the plan of {}", request.key),
-                    failure,
-                })?;
+            for maker in makers(&scope.environment) {
+                let Some(token) = tokens.get(&target(&request.key, maker)) else {
+                    continue;
+                };
+                self.planner(maker)?
+                    .discard(&scope, &Token(token.clone()))
+                    .await
+                    .map_err(|failure| AppError::Provider {
+                        activity: format!("discarding the plan of {}", request.key),
+                        failure,
+                    })?;
+            }
         }
         Ok(())
     }
@@ -345,6 +381,22 @@ fn modules_of(signed: &Plan, request: &RequestKey) -> BTreeMap<ResourceName, Pla
         .collect()
 }
 
+/// What was made for one team is never another's, whatever was signed meanwhile.
+fn refuse_of_others(scope: &Scope, known: &[KnownResource]) -> Result<(), AppError> {
+    let Some(other) = known.iter().find(|known| known.team != scope.team) else {
+        return Ok(());
+    };
+    let (name, team) = (&other.name, &other.team);
+    let reason = format!(
+        "{name} is still there of an earlier {}, and belongs to the team {team}: give this one another name",
+        scope.request
+    );
+    Err(AppError::Provider {
+        activity: format!("planning {}", scope.request),
+        failure: Failure::new(FailureClass::User, reason),
+    })
+}
+
 /// The scope of a request's resources under some rules.
 ///
 /// # Errors
@@ -409,12 +461,24 @@ fn in_their_group(goal: &Goal, rules: &Rules) -> Vec<Resource> {
     goal.resources().iter().map(in_its_group).collect()
 }
 
+/// Everything that could make something of a request in an environment.
+fn makers(environment: &Environment) -> [Maker; 2] {
+    [Maker::Provider(environment.provider), Maker::Forge]
+}
+
+/// What a plan that takes its time is kept under: each of a request's makers has one of its own.
+fn target(request: &RequestKey, maker: Maker) -> String {
+    match maker {
+        Maker::Provider(provider) => format!("{request} {provider:?}"),
+        Maker::Forge => format!("{request} forge"),
+    }
+}
+
 /// The questions that a request comes to, each with what answers it: the environment's provider is always asked, the
 /// forge if anything of the request is its to make.
 fn questions(question: Question) -> Vec<(Maker, Question)> {
     let environment = &question.scope.environment;
-    let makers = [Maker::Provider(environment.provider), Maker::Forge];
-    let parts = makers.map(|maker| {
+    let parts = makers(environment).map(|maker| {
         let is_its = |kind| Maker::of(kind, environment) == maker;
         let part = Question {
             scope: question.scope.clone(),
@@ -430,10 +494,10 @@ fn questions(question: Question) -> Vec<(Maker, Question)> {
                 .filter(|(_, kind)| is_its(*kind))
                 .cloned()
                 .collect(),
+            provenance: question.provenance.clone(),
             modules: question.modules.clone(),
             signed: question.signed.clone(),
-            // A forge answers at once, so what is pending is the environment's.
-            pending: question.pending.clone().filter(|_| maker != Maker::Forge),
+            pending: None,
         };
         (maker, part)
     });
@@ -442,3 +506,6 @@ fn questions(question: Question) -> Vec<(Maker, Question)> {
         .filter(|(maker, part)| *maker != Maker::Forge || !part.desired.is_empty() || !part.known.is_empty())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

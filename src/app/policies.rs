@@ -174,6 +174,7 @@ async fn judged(
         },
         author: author.as_ref(),
         accepted: &requests,
+        existing: &accepted.existing,
         evaluation,
         plan,
     });

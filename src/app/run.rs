@@ -155,11 +155,13 @@ impl Runner {
         self.record(lease, &mut work.run, resource, StepEvent::Start)
             .await?;
         let provider = self.provider(step.resource.kind, &work.scope.environment)?;
+        let key = StepKey {
+            run: work.run.id,
+            resource: resource.clone(),
+        };
+        let (provenance, mark) = self.plans.provenance_of(&work.scope, &key).await?;
         let order = Order {
-            key: StepKey {
-                run: work.run.id,
-                resource: resource.clone(),
-            },
+            key,
             scope: work.scope.clone(),
             generation: work.run.generation,
             action: step.action,
@@ -171,6 +173,8 @@ impl Runner {
                 .deletion_policy
                 .protects(step.resource.kind),
             resource: step.resource.clone(),
+            provenance,
+            mark,
             module: step.module.clone(),
             planned: step.planned.clone(),
         };

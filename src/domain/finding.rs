@@ -181,6 +181,8 @@ codes! {
     ChangedElsewhere = "changed-elsewhere",
     /// What the request made before is still in another environment.
     StillElsewhere = "still-elsewhere",
+    /// What the request made before is another team's.
+    OfAnotherTeam = "of-another-team",
     /// The provider refuses the plan.
     PlanRefused = "plan-refused",
     /// A policy of the platform team denies the change.

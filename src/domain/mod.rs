@@ -14,6 +14,7 @@ pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod price;
+pub mod provenance;
 pub mod push;
 pub mod report;
 pub mod request;

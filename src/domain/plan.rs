@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::change::Goal;
-use super::ids::{Digest, EnvironmentName, RequestKey, ResourceName};
+use super::ids::{Digest, EnvironmentName, RequestKey, ResourceName, TeamName};
 use super::module::PlannedModule;
 use super::request::DeletionPolicy;
 use super::rules::{Environment, ProviderKind};
@@ -218,6 +218,8 @@ pub struct KnownResource {
     pub kind: ResourceKind,
     /// Whether it was kept when its request asked for it no more.
     pub retained: bool,
+    /// The team that it was made for. It stays that team's.
+    pub team: TeamName,
     /// The version of the module that made it, where a module did.
     pub module_version: Option<String>,
 }
@@ -503,6 +505,7 @@ mod tests {
                 name: name("database/x"),
                 kind,
                 retained,
+                team: "web".parse().unwrap(),
                 module_version: None,
             })
             .collect();

@@ -4,10 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::change::Change;
+use super::ids::{EnvironmentName, RequestKey, TeamName};
 use super::plan::{Resource, ResourceKind};
-use super::request::Request;
 use super::request::quantity::Quantity;
 use super::request::raw::Size;
+use super::request::{DeletionPolicy, Request};
 
 /// How much some requests ask for in all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +35,74 @@ pub struct Usage {
     pub disk_gibibytes: u64,
 }
 
+/// A resource that is there because of a request, whatever became of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Existing {
+    /// The request that it was made for.
+    pub request: RequestKey,
+    /// Where it is.
+    pub environment: EnvironmentName,
+    /// The team that it was made for. It stays that team's.
+    pub team: TeamName,
+    /// The resource, as it was last asked for.
+    pub resource: Resource,
+    /// Whether a signed deletion of it is to be begun or is at work.
+    pub leaving: bool,
+}
+
+/// What is there and is asked for by none of these requests, as requests of those whose it is. What is on its way out is
+/// left out, and so is what these changes have deleted.
+#[must_use]
+pub fn kept(existing: &[Existing], asked: &[&Request], changes: &[Change]) -> Vec<Request> {
+    let asks_for = |request: &Request, one: &Existing| {
+        request.key == one.request
+            && request
+                .resources
+                .iter()
+                .any(|asked| asked.name == one.resource.name)
+    };
+    let is_deleted_by = |change: &Change, one: &Existing| {
+        change.before().is_some_and(|before| asks_for(before, one))
+            && change
+                .goal()
+                .is_some_and(|goal| goal.removal != DeletionPolicy::Retain)
+    };
+    let mut kept: Vec<Request> = Vec::new();
+    for one in existing {
+        if one.leaving
+            || asked.iter().any(|request| asks_for(request, one))
+            || changes.iter().any(|change| is_deleted_by(change, one))
+        {
+            continue;
+        }
+        let is_its = |request: &&mut Request| {
+            (&request.key, &request.team, &request.environment) == (&one.request, &one.team, &one.environment)
+        };
+        match kept.iter_mut().find(is_its) {
+            Some(request) => request.resources.push(one.resource.clone()),
+            None => kept.push(Request {
+                key: one.request.clone(),
+                team: one.team.clone(),
+                expires: None,
+                environment: one.environment.clone(),
+                deletion_policy: DeletionPolicy::Retain,
+                resources: vec![one.resource.clone()],
+            }),
+        }
+    }
+    kept
+}
+
 impl Usage {
+    /// The same with what is there and is asked for no more: it takes room, and is no request.
+    #[must_use]
+    pub fn with_kept<'a>(mut self, kept: impl IntoIterator<Item = &'a Request>) -> Self {
+        kept.into_iter()
+            .flat_map(|request| &request.resources)
+            .for_each(|resource| self.add(resource));
+        self
+    }
+
     /// Of all of these requests.
     #[must_use]
     pub fn of<'a>(requests: impl IntoIterator<Item = &'a Request>) -> Self {
@@ -145,6 +214,60 @@ roles: {admin: {groups: [a]}}
         };
         assert_eq!(Usage::of([&project, &cluster]), expected);
         assert_eq!(Usage::of([]), Usage::default());
+    }
+
+    #[test]
+    fn what_is_there_and_nobody_asks_for_counts_until_it_is_on_its_way_out() {
+        let project = |name: &str, policy: DeletionPolicy| Request {
+            key: format!("Project/{name}").parse().unwrap(),
+            deletion_policy: policy,
+            ..request(
+                "Project",
+                "virtualMachines: [{name: a}], databases: [{name: d, version: \"17.6\"}]",
+            )
+        };
+        let (old, new) = (
+            project("old", DeletionPolicy::Retain),
+            project("new", DeletionPolicy::Delete),
+        );
+        let existing = |leaving| -> Vec<Existing> {
+            let of_old = |resource: &Resource| Existing {
+                request: old.key.clone(),
+                environment: old.environment.clone(),
+                team: old.team.clone(),
+                resource: resource.clone(),
+                leaving,
+            };
+            old.resources.iter().map(of_old).collect()
+        };
+        let without_database = Request {
+            resources: old.resources.iter().take(1).cloned().collect(),
+            ..old.clone()
+        };
+        let delete = |policy| {
+            vec![Change::Delete(Request {
+                deletion_policy: policy,
+                ..old.clone()
+            })]
+        };
+        let (retain, snapshot) = (delete(DeletionPolicy::Retain), delete(DeletionPolicy::Snapshot));
+        for (asked, changes, leaving, machines, databases) in [
+            (vec![&old], &[] as &[Change], false, 0, 0),
+            (vec![&new], &[], false, 1, 1),
+            (vec![&new], &retain, false, 1, 1),
+            (vec![&new], &snapshot, false, 0, 0),
+            (vec![&new], &[], true, 0, 0),
+            (vec![&without_database], &[], false, 0, 1),
+        ] {
+            let kept = kept(&existing(leaving), &asked, changes);
+            let usage = Usage::default().with_kept(&kept);
+            assert_eq!(
+                (usage.requests, usage.virtual_machines, usage.databases),
+                (0, machines, databases),
+                "{kept:?}"
+            );
+            assert!(kept.iter().all(|one| one.team == old.team && one.key == old.key));
+        }
     }
 
     #[test]

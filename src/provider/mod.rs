@@ -17,6 +17,7 @@ use crate::domain::ids::{
 };
 use crate::domain::module::{Module, PlannedModule};
 use crate::domain::plan::{Action, Plan, Resource, ResourceKind};
+use crate::domain::provenance::{Mark, Provenance};
 use crate::domain::rules::Environment;
 use crate::domain::step::Failure;
 
@@ -66,8 +67,18 @@ pub struct Question {
     pub signed: BTreeMap<ResourceName, PlannedModule>,
     /// Resources that Landfall made for it and knows of: what is not desired any more is deleted.
     pub known: Vec<(ResourceName, ResourceKind)>,
+    /// What is on record of its resources: what stands there and is not among it is somebody else's.
+    pub provenance: BTreeMap<ResourceName, Provenance>,
     /// The token of an answer that was pending, to ask again.
     pub pending: Option<Token>,
+}
+
+impl Question {
+    /// What is on record of a resource; nothing of one that was never begun.
+    #[must_use]
+    pub fn provenance_of(&self, resource: &ResourceName) -> Provenance {
+        self.provenance.get(resource).cloned().unwrap_or_default()
+    }
 }
 
 /// A planner's answer.
@@ -87,8 +98,13 @@ pub enum Answer {
 /// Looks and plans. Holds no credentials that can build.
 #[async_trait]
 pub trait Planner: Send + Sync {
-    /// What stands in the cloud of a request's resources. What bears another's tag is a failure, never an answer.
-    async fn observe(&self, scope: &Scope) -> Result<Vec<Observed>, Failure>;
+    /// What stands in the cloud of a request's resources, by what is on record of them. What is somebody else's is a
+    /// failure, never an answer.
+    async fn observe(
+        &self,
+        scope: &Scope,
+        provenance: &BTreeMap<ResourceName, Provenance>,
+    ) -> Result<Vec<Observed>, Failure>;
     /// What would have to be done.
     async fn plan(&self, question: &Question) -> Result<Answer, Failure>;
     /// Forgets a pending plan and removes what it left. Doing it twice is fine.
@@ -114,6 +130,12 @@ pub struct Order {
     pub protected: bool,
     /// What shall be there.
     pub resource: Resource,
+    /// What is on record of it: what stands there and is not that is never touched.
+    #[serde(default)]
+    pub provenance: Provenance,
+    /// What this step puts on what it makes.
+    #[serde(default)]
+    pub mark: Mark,
     /// What it is made by, where its provider works by modules; nothing for a deletion.
     #[serde(default)]
     pub module: Option<Module>,

@@ -340,6 +340,25 @@ pub(super) async fn delete(State(core): State<Arc<Core>>, actor: Actor, Path(id)
     )))
 }
 
+/// A project under another group: its number, its maker and its topics stay.
+/// <https://docs.gitlab.com/api/projects/#transfer-a-project-to-a-new-namespace>
+pub(super) async fn transfer(
+    State(core): State<Arc<Core>>,
+    actor: Actor,
+    Path(id): Path<String>,
+    params: Params,
+) -> Answer {
+    let id = core.project(actor, &id, OWNER)?;
+    let target = namespace(&core, actor, &params, ["namespace", "namespace_id"])?;
+    core.change(|world| {
+        let path = world.project(id)?.path.clone();
+        must_be_free(world, target, &path)?;
+        world.project_mut(id)?.namespace = target;
+        Ok(())
+    })?;
+    answer(&core, actor, id, StatusCode::OK).await
+}
+
 pub(super) async fn fork(
     State(core): State<Arc<Core>>,
     actor: Actor,

@@ -83,6 +83,7 @@ fn project_routes() -> Router<Arc<Core>> {
             get(projects::show).put(projects::update).delete(projects::delete),
         )
         .route("/projects/{id}/fork", post(projects::fork))
+        .route("/projects/{id}/transfer", put(projects::transfer))
         .route(
             "/projects/{id}/members",
             get(protection::direct_members).post(protection::add_member),

@@ -123,15 +123,10 @@ impl Store {
             let request = request.map(|text| from_json("request", &text)).transpose()?;
             accepted.files.insert(path, AcceptedFile { blob, request });
         }
-        let places: Vec<(String, String)> =
-            sqlx::query_as("SELECT DISTINCT request, environment FROM resources WHERE repository = ?1")
-                .bind(repository.as_str())
-                .fetch_all(self.readers())
-                .await?;
-        for (request, environment) in places {
-            let request = parse("request key", &request)?;
-            let environments: &mut BTreeSet<_> = accepted.places.entry(request).or_default();
-            environments.insert(parse("environment", &environment)?);
+        accepted.existing = self.existing(repository).await?;
+        for one in &accepted.existing {
+            let environments: &mut BTreeSet<_> = accepted.places.entry(one.request.clone()).or_default();
+            environments.insert(one.environment.clone());
         }
         if let Some(file) = accepted.files.get(RULES_PATH) {
             let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM blobs WHERE id = ?1")

@@ -6,6 +6,7 @@ use crate::domain::ids::{BlobId, EnvironmentName, RequestKey};
 use crate::domain::landing::Accepted;
 use crate::domain::request::Request;
 use crate::domain::rules::Rules;
+use crate::domain::usage::Existing;
 
 /// A file of the desired state.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,8 @@ pub struct AcceptedFiles {
     pub rules: Option<(BlobId, Rules)>,
     /// Where the resources of requests are, those of requests that are accepted no more too.
     pub places: BTreeMap<RequestKey, BTreeSet<EnvironmentName>>,
+    /// Everything that is there because of requests, those that are accepted no more too.
+    pub existing: Vec<Existing>,
 }
 
 impl AcceptedFiles {

@@ -42,6 +42,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "groups",
         include_str!("../../migrations/sqlite/0009_groups.sql"),
     ),
+    (
+        10,
+        "owners",
+        include_str!("../../migrations/sqlite/0010_owners.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

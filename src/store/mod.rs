@@ -26,6 +26,7 @@ mod history;
 mod keys;
 mod migrations;
 mod origins;
+mod provenance;
 mod pushes;
 mod reports;
 mod repositories;

@@ -315,7 +315,7 @@ impl Store {
 }
 
 /// Of a row of `requests`: its run is to be made or is at work.
-const IN_FLIGHT: &str = "sign_off IS NOT NULL AND cancelled IS NULL AND (
+pub(in crate::store) const IN_FLIGHT: &str = "sign_off IS NOT NULL AND cancelled IS NULL AND (
     EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository AND runs.request = requests.request
             AND runs.finished_at IS NULL)
     OR (held IS NULL AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.repository = requests.repository

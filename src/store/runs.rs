@@ -9,7 +9,7 @@ use crate::domain::audit::Record;
 use crate::domain::ids::{EnvironmentName, RepositoryId, RequestKey, ResourceName, RunId, TeamName};
 use crate::domain::key::{Key, Share};
 use crate::domain::landing::Origin;
-use crate::domain::plan::{Action, KnownResource, Maker};
+use crate::domain::plan::{Action, Maker};
 use crate::domain::run::{Run, RunState, Step};
 use crate::domain::step::{StepEvent, StepState};
 use crate::store::keys::{self, Touch};
@@ -351,34 +351,6 @@ impl Store {
         }
         Ok(keys)
     }
-
-    /// What exists of a request because of us, what was retained too.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn known_resources(
-        &self,
-        repository: &RepositoryId,
-        request: &RequestKey,
-    ) -> Result<Vec<KnownResource>, StoreError> {
-        let rows: Vec<(String, String, bool, Option<String>)> = sqlx::query_as(
-            "SELECT resource, kind, retained, module FROM resources WHERE repository = ?1 AND request = ?2 ORDER BY resource",
-        )
-        .bind(repository.as_str())
-        .bind(request.to_string())
-        .fetch_all(self.readers())
-        .await?;
-        rows.into_iter()
-            .map(|(name, kind, retained, module_version)| {
-                Ok(KnownResource {
-                    name: parse("resource name", &name)?,
-                    kind: from_json("resource kind", &kind)?,
-                    retained,
-                    module_version,
-                })
-            })
-            .collect()
-    }
 }
 
 async fn insert_step(connection: &mut SqliteConnection, run: &Run, step: &Step) -> Result<(), StoreError> {
@@ -483,11 +455,11 @@ async fn put_resource(
     }
     sqlx::query(
         "INSERT INTO resources
-           (repository, request, resource, kind, environment, external_id, outputs, run, at, module)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+           (repository, request, resource, kind, environment, external_id, outputs, run, at, module, team)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (repository, request, resource) DO UPDATE SET
            kind = excluded.kind, environment = excluded.environment, external_id = excluded.external_id,
-           outputs = excluded.outputs, run = excluded.run, at = excluded.at, module = excluded.module, retained = 0",
+           outputs = excluded.outputs, run = excluded.run, at = excluded.at, module = excluded.module, team = excluded.team, retained = 0",
     )
     .bind(run.repository.as_str())
     .bind(run.request.to_string())
@@ -499,6 +471,7 @@ async fn put_resource(
     .bind(id.to_string())
     .bind(to_micros(now))
     .bind(step.module.as_ref().map(|module| &module.version))
+    .bind(run.team.as_str())
     .execute(connection)
     .await?;
     Ok(())

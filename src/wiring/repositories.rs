@@ -43,6 +43,7 @@ fn repository(project: GroupProject) -> Repository {
         id: project.id,
         path: project.path,
         visibility: visibility.to_owned(),
+        creator: project.creator,
         topics: project.topics,
         is_empty: project.is_empty,
         default_branch: project.default_branch,
@@ -74,6 +75,15 @@ fn access_level(level: Level) -> AccessLevel {
 
 #[async_trait]
 impl RepositoryView for OnGitLab {
+    async fn own_account(&self) -> Result<UserId, Failure> {
+        self.projects.own_user().await.map_err(failure)
+    }
+
+    async fn by_number(&self, number: u64) -> Result<Option<Repository>, Failure> {
+        let found = self.projects.by_number(number).await.map_err(failure)?;
+        Ok(found.map(repository))
+    }
+
     async fn with_topic(&self, topic: &str) -> Result<Vec<Repository>, Failure> {
         let found = self.projects.with_topic(topic).await.map_err(failure)?;
         Ok(found.into_iter().map(repository).collect())

@@ -3,6 +3,8 @@
 //! each proves by the cloud's own ledger what was made, and by the comment what its victim is told.
 
 mod groups;
+mod ownership;
+mod retained;
 mod sign_offs;
 
 use crate::support::people::{HELD, MergeRequest};

@@ -375,7 +375,13 @@ async fn the_roles_of_the_template_do_what_they_are_for_and_no_more() {
     let mut update = known(update, "storage/receipts", ResourceKind::Storage);
     let change = only(answered(&ours, &mut update).await.unwrap());
     assert_eq!(change.action, Action::Update);
-    assert_eq!(ours.observe(&world.scope()).await.unwrap().len(), 1);
+    assert_eq!(
+        ours.observe(&world.scope(), &BTreeMap::new())
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     let mut gone = known(question(&world), "storage/receipts", ResourceKind::Storage);
     let removal = only(answered(&ours, &mut gone).await.unwrap());
     assert_eq!(removal.action, Action::Delete);

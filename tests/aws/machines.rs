@@ -4,6 +4,7 @@
 use landfall::catalog::{Catalog, Subject};
 use landfall::domain::module::PlannedModule;
 use landfall::domain::plan::PlannedChange;
+use landfall::domain::provenance::{Mark, Provenance};
 use landfall::domain::request::Request;
 use landfall::domain::request::check::{ChangedFile, check_file};
 use landfall::domain::rules::Rules;
@@ -130,6 +131,7 @@ impl Yard {
                 .iter()
                 .map(|name| (name.parse().unwrap(), kind(name)))
                 .collect(),
+            provenance: BTreeMap::new(),
             pending: None,
             scope,
         }
@@ -168,6 +170,8 @@ impl Yard {
                 properties: BTreeMap::new(),
                 depends_on: vec![],
             }),
+            provenance: Provenance::default(),
+            mark: Mark::default(),
             module: question.modules.get(&change.resource).cloned(),
             planned: change.module.clone(),
         }

@@ -23,6 +23,7 @@ use landfall::clock::{Clock, SystemClock};
 use landfall::domain::ids::{Digest, Generation, RunId, StepKey};
 use landfall::domain::module::{Module, Parameter, Part, PlannedModule};
 use landfall::domain::plan::{Action, Resource, ResourceKind};
+use landfall::domain::provenance::{Mark, Provenance};
 use landfall::domain::rules::{Aws as AwsRules, Environment, Network, ProviderKind};
 use landfall::domain::step::{Failure, FailureClass};
 use landfall::http_client::{HttpClientOptions, build};
@@ -185,6 +186,8 @@ impl World {
             final_snapshot: false,
             protected: false,
             resource,
+            provenance: Provenance::default(),
+            mark: Mark::default(),
             module: None,
             planned: None,
         };

@@ -40,6 +40,7 @@ pub(super) fn question(world: &World) -> Question {
         modules: BTreeMap::new(),
         signed: BTreeMap::new(),
         known: vec![],
+        provenance: BTreeMap::new(),
         pending: None,
     }
 }
@@ -407,6 +408,7 @@ async fn what_was_made_and_is_gone_is_made_again() {
         name: change.resource.clone(),
         kind: change.kind,
         retained: false,
+        team: "web-team".parse().unwrap(),
         module_version: None,
     };
     let goal = Goal {
@@ -732,7 +734,10 @@ async fn what_stands_of_a_request_is_seen_and_nothing_else() {
     world.cloud.asked(by_hand).await;
     world.until("by-hand", "CREATE_COMPLETE").await;
 
-    let observed = planner(&world).observe(&world.scope()).await.unwrap();
+    let observed = planner(&world)
+        .observe(&world.scope(), &BTreeMap::new())
+        .await
+        .unwrap();
     let mut seen = Vec::new();
     for one in &observed {
         let id = world.stack(&world.stack_of(one.resource.as_str())).await["StackId"].clone();
@@ -752,7 +757,10 @@ async fn what_stands_of_a_request_is_seen_and_nothing_else() {
     // What says that it is of this request and bears another's tag is never an answer.
     let mut scope = world.scope();
     scope.team = "another-team".parse().unwrap();
-    let failure = planner(&world).observe(&scope).await.unwrap_err();
+    let failure = planner(&world)
+        .observe(&scope, &BTreeMap::new())
+        .await
+        .unwrap_err();
     assert_eq!(failure.class, FailureClass::Refused);
     assert!(
         failure.reason.contains("belongs to storage/"),

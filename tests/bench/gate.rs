@@ -169,6 +169,7 @@ async fn once(
             roles: vec![],
         }),
         accepted: &[],
+        existing: &[],
         evaluation,
         plan,
     });

@@ -19,6 +19,7 @@ use landfall::clock::{Clock, SystemClock};
 use landfall::domain::ids::{Generation, RunId, StepKey};
 use landfall::domain::module::{Module, Part, PlannedModule};
 use landfall::domain::plan::{Action, Resource, ResourceKind};
+use landfall::domain::provenance::{Mark, Provenance};
 use landfall::domain::rules::{Aws as AwsRules, Environment, ProviderKind};
 use landfall::provider::aws::{Aws, AwsOptions, AwsProvider, CALLS_A_SECOND};
 use landfall::provider::{Order, Progress, Provider, Scope, Token};
@@ -127,6 +128,8 @@ fn order(number: usize) -> Order {
         final_snapshot: false,
         protected: false,
         resource,
+        provenance: Provenance::default(),
+        mark: Mark::default(),
         module: Some(module),
         planned: Some(planned),
     }

@@ -169,7 +169,11 @@ async fn a_repository_of_somebody_else_is_never_taken() {
     merge_request
         .shows(
             "🔎 Planning",
-            &["`web/site` stands on the forge already", "ask for another name"],
+            &[
+                "a project stands there that Landfall did not record making",
+                "`web/site`",
+                "Ask for another name",
+            ],
         )
         .await;
     world.settles().await;

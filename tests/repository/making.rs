@@ -40,8 +40,18 @@ async fn a_repository_is_made_as_it_was_asked_for_and_once() {
     }
 
     assert_eq!(world.makes(&create).await, outputs);
-    let again = order(2, Action::Create, site(dana_and_eve()));
-    assert_eq!(world.makes(&again).await, outputs, "another run finds it, too");
+    let mut again = order(2, Action::Create, site(dana_and_eve()));
+    let failure = world.fails(&again).await;
+    assert!(
+        failure.reason.contains("did not record making"),
+        "it is not this step's: {failure}"
+    );
+    again.provenance.begun.insert(create.mark.clone());
+    assert_eq!(
+        world.makes(&again).await,
+        outputs,
+        "a run that knows of the first finds it"
+    );
     assert_eq!(world.stands().await, SITE);
 }
 
@@ -92,10 +102,10 @@ async fn what_stands_there_and_is_not_ours_is_left_alone() {
     assert!(
         failure
             .reason
-            .contains("shop/web/site stands on the forge already"),
+            .contains("a project stands there that Landfall did not record making: shop/web/site"),
         "{failure}"
     );
-    assert!(failure.reason.contains("ask for another name"), "{failure}");
+    assert!(failure.reason.contains("Ask for another name"), "{failure}");
     let destroyed = world
         .provider()
         .destroy(&order(2, Action::Delete, site(json!({}))))
@@ -143,7 +153,10 @@ async fn an_update_gives_and_takes_what_the_request_says_and_nothing_that_people
         json!({"name": "main", "push_access_level": 30, "merge_access_level": 30, "allow_force_push": true});
     world.does(Method::POST, &rules, weak).await;
 
-    let update = order(2, Action::Update, site(json!({"eve": "Maintainer"})));
+    let update = known_as(
+        &project,
+        order(2, Action::Update, site(json!({"eve": "Maintainer"}))),
+    );
     world.makes(&update).await;
     let expected = [
         "shop/web/site: commit Begin site",
@@ -190,7 +203,10 @@ async fn each_call_of_an_update_fails_in_turn_and_a_retry_does_what_is_left(
         times: 1,
         action,
     });
-    let update = order(2, Action::Update, site(json!({"eve": "Maintainer"})));
+    let update = known_as(
+        &project,
+        order(2, Action::Update, site(json!({"eve": "Maintainer"}))),
+    );
     let failure = world.fails(&update).await;
     assert_eq!(failure.class, FailureClass::Transient, "{failure}");
     world.makes(&update).await;
@@ -248,7 +264,12 @@ async fn a_repository_is_deleted_under_whatever_name_it_goes_now(#[case] fault: 
         properties: BTreeMap::new(),
         ..site(json!({}))
     };
-    let delete = order(2, Action::Delete, gone);
+    let number = world.number().await;
+    let path = format!("projects/{number}");
+    world
+        .does(Method::PUT, &path, json!({"path": "renamed", "topics": []}))
+        .await;
+    let delete = known_as(&number, order(2, Action::Delete, gone));
     if fails_first {
         let failed = world.provider().destroy(&delete).await;
         assert!(matches!(failed, Progress::Failed(_)), "{failed:?}");
@@ -258,4 +279,91 @@ async fn a_repository_is_deleted_under_whatever_name_it_goes_now(#[case] fault: 
         assert!(matches!(done, Progress::Succeeded { .. }), "{done:?}");
     }
     assert!(world.stands().await.is_empty());
+}
+
+/// Puts something in the place of a repository that a step made and did not live to record.
+#[derive(Debug, Clone, Copy)]
+enum InItsPlace {
+    /// Somebody else's project, with the mark that its owner read on ours.
+    CopyOfTheMark,
+    /// Another repository that we made and recorded, with that mark.
+    AnotherOfOurs,
+    /// A fork of ours.
+    Fork,
+}
+
+#[rstest::rstest]
+#[case(InItsPlace::CopyOfTheMark)]
+#[case(InItsPlace::AnotherOfOurs)]
+#[case(InItsPlace::Fork)]
+#[tokio::test]
+async fn what_was_put_in_the_place_of_one_that_was_not_recorded_is_not_taken_for_it(
+    #[case] instead: InItsPlace,
+) {
+    let world = World::start().await;
+    let mut create = order(1, Action::Create, site(json!({})));
+    world.makes(&create).await;
+    let ours = world.number().await;
+    let topics = world.reads(&format!("projects/{ours}")).await["topics"].clone();
+    assert_eq!(topics, json!([create.mark.to_string()]));
+    let rename = json!({"path": "aside"});
+    world.does(Method::PUT, &format!("projects/{ours}"), rename).await;
+    let web = world.reads("groups/shop%2Fweb").await["id"].clone();
+    let other = match instead {
+        InItsPlace::CopyOfTheMark => {
+            let copy = json!({"name": "site", "path": "site", "namespace_id": web, "topics": topics});
+            world.does(Method::POST, "projects", copy).await["id"].clone()
+        }
+        InItsPlace::Fork => {
+            let fork = json!({"path": "site", "namespace_id": web});
+            let fork = world
+                .does(Method::POST, &format!("projects/{ours}/fork"), fork)
+                .await["id"]
+                .clone();
+            world
+                .does(
+                    Method::PUT,
+                    &format!("projects/{fork}"),
+                    json!({"topics": topics}),
+                )
+                .await;
+            fork
+        }
+        InItsPlace::AnotherOfOurs => {
+            let mut blog = site(json!({}));
+            blog.name = "repository/blog".parse().unwrap();
+            world.makes(&order(2, Action::Create, blog)).await;
+            let blog = world.reads("projects/shop%2Fweb%2Fblog").await["id"].clone();
+            let swapped = json!({"path": "site", "topics": topics});
+            world
+                .does(Method::PUT, &format!("projects/{blog}"), swapped)
+                .await;
+            create.provenance.taken.insert(blog.to_string());
+            blog
+        }
+    };
+    let before = world.stands().await;
+    let failure = world.fails(&create).await;
+    assert!(
+        failure
+            .reason
+            .contains(&format!("shop/web/site (project {other}")),
+        "{failure}"
+    );
+    assert!(failure.reason.contains("did not record making"), "{failure}");
+    assert_eq!(world.stands().await, before);
+
+    // Without anything in its place it is told where ours went, and none is made beside it.
+    world
+        .does(Method::DELETE, &format!("projects/{other}"), Value::Null)
+        .await;
+    let before = world.stands().await;
+    let failure = world.fails(&create).await;
+    assert!(
+        failure
+            .reason
+            .contains("moved before it was recorded: shop/web/aside"),
+        "{failure}"
+    );
+    assert_eq!(world.stands().await, before);
 }

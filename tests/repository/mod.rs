@@ -10,6 +10,7 @@ use std::sync::Arc;
 use landfall::clock::{Clock as _, SystemClock};
 use landfall::domain::ids::{Generation, RepositoryId, RunId, StepKey};
 use landfall::domain::plan::{Action, Resource, ResourceKind};
+use landfall::domain::provenance::{Mark, MarkingKey, Provenance};
 use landfall::domain::rules::{Environment, ProviderKind};
 use landfall::domain::secret::Secret;
 use landfall::domain::step::Failure;
@@ -118,6 +119,11 @@ impl World {
         }
     }
 
+    /// The number of `site`.
+    async fn number(&self) -> Value {
+        self.reads("projects/shop%2Fweb%2Fsite").await["id"].clone()
+    }
+
     /// Tries an order that fails.
     async fn fails(&self, order: &Order) -> Failure {
         match self.provider().start(order).await {
@@ -177,6 +183,27 @@ fn scope() -> Scope {
     }
 }
 
+/// The mark of a step of a run.
+fn mark_of(key: &StepKey) -> Mark {
+    MarkingKey::new([1; 32]).mark(&requests(), &scope().request, key)
+}
+
+/// As the store has it once it was made.
+fn recorded(number: &Value) -> Provenance {
+    Provenance {
+        recorded: [number.to_string()].into(),
+        ..Provenance::default()
+    }
+}
+
+/// The same order once it is recorded which project was made.
+fn known_as(number: &Value, order: Order) -> Order {
+    Order {
+        provenance: recorded(number),
+        ..order
+    }
+}
+
 /// The repository `site` in the group `shop/web`.
 fn site(collaborators: Value) -> Resource {
     Resource {
@@ -193,11 +220,19 @@ fn site(collaborators: Value) -> Resource {
 }
 
 fn order(run: u64, action: Action, resource: Resource) -> Order {
+    let key = StepKey {
+        run: RunId(uuid::Uuid::from_u128(u128::from(run))),
+        resource: resource.name.clone(),
+    };
+    let mark = mark_of(&key);
     Order {
-        key: StepKey {
-            run: RunId(uuid::Uuid::from_u128(u128::from(run))),
-            resource: resource.name.clone(),
+        key,
+        // As the app has it: a step that is begun again may have acted.
+        provenance: Provenance {
+            begun: [mark.clone()].into(),
+            ..Provenance::default()
         },
+        mark,
         scope: scope(),
         generation: Generation(run),
         action,

@@ -6,11 +6,13 @@ use landfall::provider::{Answer, Planner as _, Question};
 
 use super::*;
 
-fn question(desired: Option<Value>, known: bool) -> Question {
-    let known = if known {
-        vec![("repository/site".parse().unwrap(), ResourceKind::Repository)]
-    } else {
-        Vec::new()
+/// With what is recorded of `site`, if anything is.
+fn question(desired: Option<Value>, provenance: Option<Provenance>) -> Question {
+    let name = || "repository/site".parse().unwrap();
+    let is_recorded = provenance.as_ref().is_some_and(|one| !one.recorded.is_empty());
+    let known = match is_recorded {
+        true => vec![(name(), ResourceKind::Repository)],
+        false => Vec::new(),
     };
     Question {
         scope: scope(),
@@ -18,6 +20,7 @@ fn question(desired: Option<Value>, known: bool) -> Question {
         modules: BTreeMap::new(),
         signed: BTreeMap::new(),
         known,
+        provenance: provenance.map(|one| (name(), one)).into_iter().collect(),
         pending: None,
     }
 }
@@ -51,7 +54,7 @@ fn lines(plan: &Plan) -> Vec<String> {
 async fn a_plan_says_what_becomes_of_a_repository_and_of_everybody_in_it() {
     let world = World::start().await;
     let [dana, eve] = ["dana", "eve"].map(|name| world.users[name].id);
-    let desired = question(Some(dana_and_eve()), false);
+    let desired = question(Some(dana_and_eve()), None);
     let first = plan(&world, &desired).await;
     assert_eq!(
         lines(&first),
@@ -64,21 +67,24 @@ async fn a_plan_says_what_becomes_of_a_repository_and_of_everybody_in_it() {
             "visibility: - → Private".into(),
         ]
     );
-    world.makes(&order(1, Action::Create, site(dana_and_eve()))).await;
+    let create = order(1, Action::Create, site(dana_and_eve()));
+    world.makes(&create).await;
+    let begun = question(Some(dana_and_eve()), Some(create.provenance));
     assert_eq!(
-        plan(&world, &desired).await,
+        plan(&world, &begun).await,
         first,
         "what was begun and is not recorded as made is still to be made, as it was signed"
     );
-    let made = question(Some(dana_and_eve()), true);
+    let project = world.number().await;
+    let known = || Some(recorded(&project));
+    let made = question(Some(dana_and_eve()), known());
     assert_eq!(lines(&plan(&world, &made).await), ["NoOp repository/site"]);
 
-    let project = world.reads("projects/shop%2Fweb%2Fsite").await["id"].clone();
     let public = json!({"visibility": "public"});
     world
         .does(Method::PUT, &format!("projects/{project}"), public)
         .await;
-    let other = question(Some(json!({"dana": "Maintainer"})), true);
+    let other = question(Some(json!({"dana": "Maintainer"})), known());
     assert_eq!(
         lines(&plan(&world, &other).await),
         [
@@ -89,17 +95,18 @@ async fn a_plan_says_what_becomes_of_a_repository_and_of_everybody_in_it() {
         ]
     );
     assert_eq!(
-        lines(&plan(&world, &question(None, true)).await),
+        lines(&plan(&world, &question(None, known())).await),
         ["Delete repository/site", "path: shop/web/site → -"]
     );
-    let seen = world.planner().observe(&scope()).await.unwrap();
+    let on_record = question(None, known()).provenance;
+    let seen = world.planner().observe(&scope(), &on_record).await.unwrap();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].resource.as_str(), "repository/site");
     world
         .does(Method::DELETE, &format!("projects/{project}"), Value::Null)
         .await;
     assert_eq!(
-        lines(&plan(&world, &question(None, true)).await),
+        lines(&plan(&world, &question(None, known())).await),
         ["NoOp repository/site"]
     );
 
@@ -113,7 +120,7 @@ async fn a_plan_says_what_becomes_of_a_repository_and_of_everybody_in_it() {
 #[tokio::test]
 async fn who_takes_over_a_name_after_the_sign_off_is_another_plan() {
     let world = World::start().await;
-    let desired = question(Some(json!({"dana": "Maintainer"})), false);
+    let desired = question(Some(json!({"dana": "Maintainer"})), None);
     let signed = plan(&world, &desired).await;
     let mut taken_over = signed.clone();
     for property in &mut taken_over.changes[0].properties {
@@ -128,7 +135,7 @@ async fn who_takes_over_a_name_after_the_sign_off_is_another_plan() {
 async fn what_cannot_be_is_said_before_anybody_signs_it() {
     let world = World::start().await;
     let none = RepositoryPlanner::new(Views::default());
-    let desired = question(Some(json!({})), false);
+    let desired = question(Some(json!({})), None);
     let failure = none.plan(&desired).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::User);
     assert!(
@@ -151,7 +158,7 @@ async fn what_cannot_be_is_said_before_anybody_signs_it() {
     let failure = world.planner().plan(&homeless).await.unwrap_err();
     assert!(failure.reason.contains("teams.web-team.group"), "{failure}");
 
-    let people = question(Some(json!({"nobody": "Developer"})), false);
+    let people = question(Some(json!({"nobody": "Developer"})), None);
     let failure = world.planner().plan(&people).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::User);
     assert!(failure.reason.contains("no account nobody"), "{failure}");
@@ -168,24 +175,27 @@ async fn what_cannot_be_is_said_before_anybody_signs_it() {
 }
 
 #[tokio::test]
-async fn two_repositories_with_our_mark_are_told_apart_by_people_only() {
+async fn a_copy_of_our_mark_changes_nothing() {
     let world = World::start().await;
     world.makes(&order(1, Action::Create, site(json!({})))).await;
+    let ours = world.number().await;
     let web = world.reads("groups/shop%2Fweb").await["id"].clone();
-    let topics = world.reads("projects/shop%2Fweb%2Fsite").await["topics"].clone();
+    let topics = world.reads(&format!("projects/{ours}")).await["topics"].clone();
     let copy = json!({"name": "copy", "path": "copy", "namespace_id": web, "topics": topics});
     world.does(Method::POST, "projects", copy).await;
-    let before = world.stands().await;
-    let failure = world.planner().plan(&question(None, true)).await.unwrap_err();
-    assert_eq!(failure.class, FailureClass::Refused);
-    assert!(
-        failure.reason.contains("shop/web/copy") && failure.reason.contains("shop/web/site"),
-        "{failure}"
+    let gone = question(None, Some(recorded(&ours)));
+    assert_eq!(
+        lines(&plan(&world, &gone).await),
+        ["Delete repository/site", "path: shop/web/site → -"]
     );
-    let destroyed = world
-        .provider()
-        .destroy(&order(2, Action::Delete, site(json!({}))))
-        .await;
-    assert!(matches!(destroyed, Progress::Failed(_)), "{destroyed:?}");
-    assert_eq!(world.stands().await, before);
+    let delete = known_as(&ours, order(2, Action::Delete, site(json!({}))));
+    let destroyed = world.provider().destroy(&delete).await;
+    assert!(matches!(destroyed, Progress::Succeeded { .. }), "{destroyed:?}");
+    assert_eq!(
+        world.stands().await,
+        [
+            "shop/web/copy: private",
+            "shop/web/copy: protected main push 40 merge 40 force false"
+        ]
+    );
 }

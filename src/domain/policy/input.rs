@@ -19,7 +19,7 @@ use crate::domain::request::{DeletionPolicy, Request};
 use crate::domain::review::Evaluation;
 use crate::domain::rules::{Environment, ProviderKind, Rules};
 use crate::domain::shape::Shape;
-use crate::domain::usage::Usage;
+use crate::domain::usage::{Existing, Usage, kept};
 
 /// The schema of the document.
 pub static INPUT: LazyLock<Shape> = LazyLock::new(Shape::of::<Input>);
@@ -331,6 +331,8 @@ pub struct Facts<'a> {
     pub author: Option<&'a Author>,
     /// Every accepted request.
     pub accepted: &'a [&'a Request],
+    /// Everything that is there.
+    pub existing: &'a [Existing],
     /// What the merge request would do.
     pub evaluation: &'a Evaluation,
     /// Its plan.
@@ -358,17 +360,19 @@ impl Facts<'_> {
             .max_by_key(|reported| reported.kind != ChangeKind::Delete)?;
         let plan = self.plan.of_request(&request.key);
         let environment = self.rules.environments.get(&request.environment)?;
+        let changed = |request: &Request| changes.iter().any(|change| *change.key() == request.key);
+        let staying = self.accepted.iter().copied().filter(|request| !changed(request));
+        let after: Vec<&Request> = staying.chain(changes.iter().filter_map(Change::after)).collect();
+        let kept_before = kept(self.existing, self.accepted, &[]);
+        let kept_after = kept(self.existing, &after, changes);
         let usage = |is_ours: &dyn Fn(&Request) -> bool| {
-            let changed = |request: &Request| changes.iter().any(|change| *change.key() == request.key);
-            let accepted = self.accepted.iter().copied().filter(|request| is_ours(request));
-            let staying = accepted.clone().filter(|request| !changed(request));
-            let coming = changes
-                .iter()
-                .filter_map(Change::after)
-                .filter(|request| is_ours(request));
+            let of = |asked: &[&Request], kept: &[Request]| {
+                Usage::of(asked.iter().copied().filter(|request| is_ours(request)))
+                    .with_kept(kept.iter().filter(|request| is_ours(request)))
+            };
             InputUsage {
-                before: Usage::of(accepted),
-                after: Usage::of(staying.chain(coming)),
+                before: of(self.accepted, &kept_before),
+                after: of(&after, &kept_after),
             }
         };
         let is_its_team = |other: &Request| other.team == request.team;
@@ -630,6 +634,7 @@ roles: {admin: {groups: [a]}}
                 roles: vec![Role::Developer],
             }),
             accepted: &before.iter().collect::<Vec<_>>(),
+            existing: &[],
             evaluation: &evaluation,
             plan: &plan,
         })

@@ -231,14 +231,17 @@ fn a_team_has_as_many_clusters_as_the_environment_allows() {
         (format!("requests/web-team/{name}.yaml"), request)
     };
     let rules = rules();
-    assert_eq!(check_together(Some(&rules), &[], &[cluster("one")]), []);
-    let findings = check_together(Some(&rules), &[], &[cluster("one"), cluster("two")]);
+    assert_eq!(check_together(Some(&rules), &[], &[cluster("one")], &[]), []);
+    let findings = check_together(Some(&rules), &[], &[cluster("one"), cluster("two")], &[]);
     assert_eq!(told(&findings), ["over-limit 1:1", "over-limit 1:1"]);
     assert_eq!(
         findings[0].message,
         "The team `web-team` would have 2 clusters in `prod`, and 1 are allowed: `1 of Cluster/one` and `1 of Cluster/two`."
     );
-    assert_eq!(check_together(None, &[], &[cluster("one"), cluster("two")]), []);
+    assert_eq!(
+        check_together(None, &[], &[cluster("one"), cluster("two")], &[]),
+        []
+    );
 }
 
 #[test]

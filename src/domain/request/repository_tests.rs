@@ -140,7 +140,7 @@ fn two_projects_cannot_ask_for_one_repository() {
             ("requests/a.yaml".to_owned(), one.clone()),
             ("requests/b.yaml".to_owned(), other),
         ];
-        told(&check_together(Some(&rules()), &[], &both))
+        told(&check_together(Some(&rules()), &[], &both, &[]))
     };
     assert_eq!(of_team("web-team"), ["duplicate-name 1:1", "duplicate-name 1:1"]);
     assert_eq!(

@@ -384,7 +384,7 @@ fn two_files_with_one_key_name_each_other() {
         ("requests/a/x.yaml".into(), request.clone()),
         ("requests/b/y.yaml".into(), request.clone()),
     ];
-    let findings = check_together(None, &[], &both);
+    let findings = check_together(None, &[], &both, &[]);
     assert_eq!(
         told(&findings),
         ["duplicate-request 1:1", "duplicate-request 1:1"]
@@ -394,7 +394,7 @@ fn two_files_with_one_key_name_each_other() {
         "The Project `shop` stands in `requests/b/y.yaml` as well."
     );
     assert_eq!(
-        check_together(None, &[], &[("requests/a/x.yaml".into(), request)]),
+        check_together(None, &[], &[("requests/a/x.yaml".into(), request)], &[]),
         []
     );
 }

@@ -25,12 +25,14 @@ pub struct TreeCheck {
 }
 
 /// What requests say of each other: two files with one key, and more of them than the rules allow. Takes every request
-/// that was there before, and every one that will be there: accepted ones that stay, and changed ones.
+/// that was there before, every one that will be there (accepted ones that stay, and changed ones), and what will be there
+/// though none of them asks for it.
 #[must_use]
 pub fn check_together(
     rules: Option<&Rules>,
     before: &[&Request],
     checked: &[(String, Request)],
+    kept: &[Request],
 ) -> Vec<Finding> {
     let mut by_key: BTreeMap<&RequestKey, Vec<&str>> = BTreeMap::new();
     for (path, request) in checked {
@@ -56,7 +58,7 @@ pub fn check_together(
     }
     findings.extend(
         rules
-            .map(|rules| check_limits(rules, before, checked))
+            .map(|rules| check_limits(rules, before, checked, kept))
             .unwrap_or_default(),
     );
     findings.extend(check_repositories(rules, checked));
@@ -182,7 +184,7 @@ fn check_both(before: Option<&TreeCheck>, tree: &Tree, contents: &Contents) -> T
         .iter()
         .flat_map(|before| before.requests.values())
         .collect();
-    let together = check_together(rules.as_ref(), &earlier_requests, &requests);
+    let together = check_together(rules.as_ref(), &earlier_requests, &requests, &[]);
     check.findings.extend(together);
     check
         .findings

@@ -82,7 +82,7 @@ impl Limit {
         &self,
         before: &[&Request],
         is_its: impl Fn(&Request) -> bool,
-        after: &[(&str, &Request)],
+        after: &[(Option<&str>, &Request)],
     ) -> bool {
         let sum = |requests: &[&Request]| {
             requests
@@ -135,15 +135,24 @@ impl TeamLimits {
 }
 
 /// More than a team may have, in an environment or in all: told at each of the requests that add to it, since any of
-/// them may be the new one. Takes every request that was there before, and every one that will be, with its path. Who has
-/// more already, since a limit was set or lowered later, may ask for as much or for less.
+/// them may be the new one. Takes every request that was there before, every one that will be, with its path, and what will be
+/// there though none of them asks for it. Who has more already, since a limit was set or lowered later, may ask for as
+/// much or for less.
 #[must_use]
-pub fn check_limits(rules: &Rules, before: &[&Request], checked: &[(String, Request)]) -> Vec<Finding> {
-    type Requests<'a> = Vec<(&'a str, &'a Request)>;
+pub fn check_limits(
+    rules: &Rules,
+    before: &[&Request],
+    checked: &[(String, Request)],
+    kept: &[Request],
+) -> Vec<Finding> {
+    type Requests<'a> = Vec<(Option<&'a str>, &'a Request)>;
     let mut by_team: BTreeMap<&TeamName, Requests<'_>> = BTreeMap::new();
     let mut by_place: BTreeMap<(&EnvironmentName, &TeamName), Requests<'_>> = BTreeMap::new();
-    for (path, request) in checked {
-        let entry = (path.as_str(), request);
+    let asked = checked
+        .iter()
+        .map(|(path, request)| (Some(path.as_str()), request));
+    for entry in asked.chain(kept.iter().map(|request| (None, request))) {
+        let (_, request) = entry;
         by_team.entry(&request.team).or_default().push(entry);
         by_place
             .entry((&request.environment, &request.team))
@@ -184,7 +193,7 @@ fn over(
     field: &str,
     place: &str,
     team: &TeamName,
-    requests: &[(&str, &Request)],
+    requests: &[(Option<&str>, &Request)],
 ) -> Vec<Finding> {
     const MOST_LISTED: usize = 5;
     let Some(allowed) = limit.allowed else {
@@ -201,7 +210,10 @@ fn over(
     let mut parts: Vec<String> = adding
         .iter()
         .take(MOST_LISTED)
-        .map(|(count, _, request)| format!("{count} of {}", request.key))
+        .map(|(count, path, request)| match path {
+            Some(_) => format!("{count} of {}", request.key),
+            None => format!("{count} that are left of {}", request.key),
+        })
         .collect();
     if adding.len() > MOST_LISTED {
         parts.push(format!("{} more", adding.len() - MOST_LISTED));
@@ -215,7 +227,8 @@ fn over(
     let hint = raise(rules, field);
     adding
         .iter()
-        .map(|(_, path, _)| {
+        .filter_map(|(_, path, _)| *path)
+        .map(|path| {
             Finding::error(
                 Code::OverLimit,
                 Place::start_of(path),
@@ -310,7 +323,7 @@ mod tests {
                 )
             })
             .collect();
-        check_together(Some(&rules), &[], &requests)
+        check_together(Some(&rules), &[], &requests, &[])
             .into_iter()
             .map(|f| (f.place.path, f.message, f.hint))
             .collect()
@@ -403,7 +416,7 @@ mod tests {
         };
         let before = request("{name: a, size: Large}, {name: b, size: Large}");
         let after = [("requests/web/shop.yaml".to_owned(), request(machines))];
-        let told = check_limits(&rules, &[&before], &after);
+        let told = check_limits(&rules, &[&before], &after, &[]);
         assert_eq!(told.len(), limits, "{told:?}");
     }
 
@@ -416,7 +429,12 @@ mod tests {
             request.unwrap_or_else(|| panic!("{findings:?}"))
         };
         let (before, after) = (of("shop", "prod"), of("blog", "dev"));
-        let told = check_limits(&rules, &[&before], &[("requests/web/blog.yaml".into(), after)]);
+        let told = check_limits(
+            &rules,
+            &[&before],
+            &[("requests/web/blog.yaml".into(), after)],
+            &[],
+        );
         assert_eq!(told.len(), 1, "another environment's: {told:?}");
     }
 

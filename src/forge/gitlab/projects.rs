@@ -10,7 +10,7 @@ use gitlab::api::projects::members::{
     AddProjectMember, AllProjectMembers, EditProjectMember, ProjectMembers, RemoveProjectMember,
 };
 use gitlab::api::projects::protected_branches::{ProtectBranch, ProtectedBranch, UnprotectBranch};
-use gitlab::api::projects::{CreateProject, DeleteProject, EditProject, Projects};
+use gitlab::api::projects::{CreateProject, DeleteProject, EditProject, Project, Projects};
 use gitlab::api::users::{CurrentUser, Users};
 use url::Url;
 
@@ -31,6 +31,8 @@ pub struct GroupProject {
     pub path: String,
     /// `private`, `internal` or `public`.
     pub visibility: String,
+    /// Who made it, where GitLab says so. No call of its API changes that.
+    pub creator: Option<UserId>,
     /// Its topics.
     pub topics: Vec<String>,
     /// Whether nothing was ever pushed to it.
@@ -119,6 +121,21 @@ impl GitLabProjects {
             .into_iter()
             .find(|account| account.username.eq_ignore_ascii_case(username))
             .map(Into::into))
+    }
+
+    /// The project of that number, wherever it was moved to; nothing if it is gone, is about to go, or is out of our
+    /// sight.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn by_number(&self, project: u64) -> Result<Option<GroupProject>, ForgeError> {
+        let activity = format!("looking for project {project}");
+        let endpoint = built(&activity, Project::builder().project(project).build())?;
+        match self.client.query::<wire::GroupProject>(activity, endpoint).await {
+            Ok(found) => Ok(found.standing()),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The projects that bear a topic and in which we are Maintainers at least: topics of strangers say nothing.

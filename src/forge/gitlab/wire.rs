@@ -325,6 +325,8 @@ pub(super) struct GroupProject {
     id: u64,
     path_with_namespace: String,
     visibility: String,
+    /// Who made it. <https://docs.gitlab.com/api/projects/#retrieve-a-project>
+    creator_id: Option<u64>,
     #[serde(default)]
     topics: Vec<String>,
     #[serde(default)]
@@ -349,6 +351,7 @@ impl GroupProject {
             id: self.id,
             path: self.path_with_namespace,
             visibility: self.visibility,
+            creator: self.creator_id.map(UserId),
             topics: self.topics,
             is_empty: self.empty_repo,
             default_branch: self.default_branch.filter(|branch| !branch.is_empty()),

@@ -1,9 +1,10 @@
 //! A project's repository on the forge: private, in its team's group, with a protected default branch, a first commit
 //! and the collaborators that were asked for.
 //!
-//! What it does there goes through [`RepositoryHost`], which the forge's adapter fills. A repository is found again by
-//! its topics: [`marks`] of the requests repository, the request and the resource. What stands at its path without
-//! them is somebody else's: it is refused, never adopted.
+//! What it does there goes through [`RepositoryHost`], which the forge's adapter fills. A repository is known by the
+//! number that was recorded when it was made. Until then it is known by three things together: it stands at its path,
+//! our own account made it, and it bears the mark of a step that began to make it. Whatever else stands there is
+//! somebody else's: it is refused, never adopted. Topics and paths alone are anybody's who has rights in a group.
 
 mod planner;
 mod provider;
@@ -15,8 +16,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Scope;
-use crate::domain::ids::{Digest, RepositoryId, RequestKey, ResourceName, UserId};
+use crate::domain::ids::{RepositoryId, ResourceName, UserId};
 use crate::domain::plan::Resource;
+use crate::domain::provenance::Provenance;
 use crate::domain::step::{Failure, FailureClass};
 pub use planner::RepositoryPlanner;
 pub use provider::RepositoryProvider;
@@ -72,6 +74,8 @@ pub struct Repository {
     pub path: String,
     /// Who can see it, such as `Private`.
     pub visibility: String,
+    /// Who made it, where the forge says so. Nobody can change that.
+    pub creator: Option<UserId>,
     /// Its topics.
     pub topics: Vec<String>,
     /// Whether nothing was ever pushed to it.
@@ -135,6 +139,10 @@ pub struct Account {
 /// What a planner may ask of a forge: nothing here changes anything.
 #[async_trait]
 pub trait RepositoryView: Send + Sync {
+    /// The account that makes repositories.
+    async fn own_account(&self) -> Result<UserId, Failure>;
+    /// The repository of that number, wherever it was moved to since; nothing if it is gone, or out of our sight.
+    async fn by_number(&self, repository: u64) -> Result<Option<Repository>, Failure>;
     /// The repositories that bear a topic, of those that we may change: topics of strangers say nothing.
     async fn with_topic(&self, topic: &str) -> Result<Vec<Repository>, Failure>;
     /// The repository of that name in a group, whoever's it is. A group that is not there is a failure.
@@ -178,17 +186,6 @@ pub type Hosts = Arc<BTreeMap<RepositoryId, Arc<dyn RepositoryHost>>>;
 
 /// The same, for looking only.
 pub type Views = Arc<BTreeMap<RepositoryId, Arc<dyn RepositoryView>>>;
-
-/// The topics of a repository: the first names its request, the second the very resource. Digests, since everybody on
-/// a forge can list its topics, and names of private repositories are nobody else's to know.
-#[must_use]
-pub fn marks(repository: &RepositoryId, request: &RequestKey, resource: &ResourceName) -> (String, String) {
-    let mark = |text: String| format!("landfall-{}", Digest::of(text.as_bytes()).short());
-    (
-        mark(format!("{repository}/{request}")),
-        mark(format!("{repository}/{request}/{resource}")),
-    )
-}
 
 /// The name that a repository bears in its request.
 fn own_name(resource: &ResourceName) -> &str {
@@ -249,49 +246,83 @@ fn forge_of<'a, T: ?Sized>(
     })
 }
 
-/// The repository that was made for a resource, wherever it was moved to since; nothing if there is none.
+/// The repository that is recorded as made for a resource, wherever it was moved to since; nothing if there is none.
 async fn find(
     forge: &(impl RepositoryView + ?Sized),
-    scope: &Scope,
-    resource: &ResourceName,
+    provenance: &Provenance,
 ) -> Result<Option<Repository>, Failure> {
-    let (_, mark) = marks(&scope.repository, &scope.request, resource);
-    let mut found = forge.with_topic(&mark).await?;
-    if found.len() > 1 {
-        let paths: Vec<&str> = found.iter().map(|repository| repository.path.as_str()).collect();
-        let reason = format!(
-            "{} bear the topic {mark}, which only one may: take it away from the others",
-            paths.join(", ")
-        );
-        return Err(Failure::new(FailureClass::Refused, reason));
+    for number in &provenance.recorded {
+        let number = number.parse().map_err(|_| {
+            let reason = format!("what is recorded of it, {number}, is no number of a repository");
+            Failure::new(FailureClass::Internal, reason)
+        })?;
+        if let Some(found) = forge.by_number(number).await? {
+            return Ok(Some(found));
+        }
     }
-    Ok(found.pop())
+    Ok(None)
 }
 
-/// The same, and nothing else stands at the path of one that is still to be made.
+/// The same, or the one that a step made and did not live to record; and nothing else stands at the path of one that is
+/// still to be made.
 async fn find_or_free(
     forge: &(impl RepositoryView + ?Sized),
-    scope: &Scope,
-    resource: &ResourceName,
+    provenance: &Provenance,
     wanted: &Wanted,
 ) -> Result<Option<Repository>, Failure> {
-    if let Some(found) = find(forge, scope, resource).await? {
+    if let Some(found) = find(forge, provenance).await? {
         return Ok(Some(found));
     }
     let Some(other) = forge.in_group(&wanted.group, &wanted.name).await? else {
-        return Ok(None);
+        return moved(forge, provenance).await;
     };
-    // A search by topic may lag behind.
-    let (_, mark) = marks(&scope.repository, &scope.request, resource);
-    if other.topics.contains(&mark) {
+    if is_begun(forge, provenance, &other).await? {
         return Ok(Some(other));
     }
+    let maker = match other.creator {
+        Some(user) => format!("made by user {user}"),
+        None => "the forge does not say by whom".to_owned(),
+    };
     let reason = format!(
-        "{} stands on the forge already (project {}) and was not made for this request: ask for another name, or have \
-         its owners rename or delete it",
+        "a project stands there that Landfall did not record making: {} (project {}, {maker}). Ask for another name, or \
+         have its owners rename or delete it",
         other.path, other.id
     );
     Err(Failure::new(FailureClass::User, reason))
+}
+
+/// Whether one of our steps made a repository that is not recorded: it bears the step's mark, which can be copied, and
+/// our account made it, which cannot.
+async fn is_begun(
+    forge: &(impl RepositoryView + ?Sized),
+    provenance: &Provenance,
+    found: &Repository,
+) -> Result<bool, Failure> {
+    let topics = found.topics.iter().map(String::as_str);
+    if !provenance.is_begun(&found.id.to_string(), topics) {
+        return Ok(false);
+    }
+    Ok(found.creator == Some(forge.own_account().await?))
+}
+
+/// What a step began and somebody moved away before it was recorded is not made a second time.
+async fn moved(
+    forge: &(impl RepositoryView + ?Sized),
+    provenance: &Provenance,
+) -> Result<Option<Repository>, Failure> {
+    for mark in &provenance.begun {
+        for found in forge.with_topic(mark.as_str()).await? {
+            if is_begun(forge, provenance, &found).await? {
+                let reason = format!(
+                    "it was begun, and moved before it was recorded: {} (project {}). Have its owners move it back, or \
+                     delete it",
+                    found.path, found.id
+                );
+                return Err(Failure::new(FailureClass::Refused, reason));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The accounts of the collaborators. Names that are nobody's are told all at once.

@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use super::{
     DEFAULT_BRANCH, Level, Membership, Repository, RepositoryView, Rights, Views, Wanted, accounts, find,
-    find_or_free, forge_of, marks, others, own_name, rights, rights_of_other,
+    find_or_free, forge_of, others, own_name, rights, rights_of_other,
 };
 use crate::domain::ids::{ResourceName, UserId};
 use crate::domain::plan::{
     Action, Plan, PlannedChange, PlannedValue, PropertyChange, Resource, ResourceKind,
 };
+use crate::domain::provenance::Provenance;
 use crate::domain::step::Failure;
 use crate::provider::{Answer, Observed, Planner, Question, Scope, Token};
 
@@ -29,19 +30,18 @@ impl RepositoryPlanner {
         Self { forges }
     }
 
-    /// `is_known` says whether it is recorded as made. One that stands and is not was begun and not finished: it is
-    /// still to be made, as it was signed.
+    /// One that stands and is not recorded was begun and not finished: it is still to be made, as it was signed.
     async fn change(
         &self,
         forge: &dyn RepositoryView,
         scope: &Scope,
         resource: &Resource,
-        is_known: bool,
+        provenance: &Provenance,
     ) -> Result<PlannedChange, Failure> {
         let wanted = Wanted::of(scope, resource)?;
-        let found = find_or_free(forge, scope, &resource.name, &wanted).await?;
+        let found = find_or_free(forge, provenance, &wanted).await?;
         let accounts = accounts(forge, &wanted).await?;
-        let found = found.filter(|_| is_known);
+        let found = found.filter(|found| provenance.is_recorded(&found.id.to_string()));
         let members = match &found {
             Some(repository) => forge.members(repository.id).await?,
             None => Vec::new(),
@@ -127,28 +127,23 @@ fn differences(
 
 #[async_trait]
 impl Planner for RepositoryPlanner {
-    /// A repository that was renamed on the forge has its new name here.
-    async fn observe(&self, scope: &Scope) -> Result<Vec<Observed>, Failure> {
+    async fn observe(
+        &self,
+        scope: &Scope,
+        provenance: &BTreeMap<ResourceName, Provenance>,
+    ) -> Result<Vec<Observed>, Failure> {
         let forge = forge_of(&self.forges, scope)?;
-        let name = |path: &str| {
-            let name = path.rsplit('/').next().unwrap_or_default();
-            ResourceName::new(format!("repository/{name}")).ok()
-        };
         let mut seen = Vec::new();
-        // The first mark is the same for every resource of a request.
-        let Some(any) = name("any") else { return Ok(seen) };
-        let (mark, _) = marks(&scope.repository, &scope.request, &any);
-        for repository in forge.with_topic(&mark).await? {
-            let Some(resource) = name(&repository.path) else {
-                continue;
-            };
-            let visibility = Value::String(repository.visibility);
-            seen.push(Observed {
-                resource,
-                kind: ResourceKind::Repository,
-                external_id: repository.id.to_string(),
-                properties: [("visibility".to_owned(), visibility)].into(),
-            });
+        for (resource, provenance) in provenance {
+            if let Some(repository) = find(forge, provenance).await? {
+                let visibility = Value::String(repository.visibility);
+                seen.push(Observed {
+                    resource: resource.clone(),
+                    kind: ResourceKind::Repository,
+                    external_id: repository.id.to_string(),
+                    properties: [("visibility".to_owned(), visibility)].into(),
+                });
+            }
         }
         Ok(seen)
     }
@@ -158,15 +153,15 @@ impl Planner for RepositoryPlanner {
         let forge = forge_of(&self.forges, scope)?;
         let mut changes = Vec::new();
         for resource in &question.desired {
-            let is_known = question.known.iter().any(|(name, _)| *name == resource.name);
-            changes.push(self.change(forge, scope, resource, is_known).await?);
+            let provenance = question.provenance_of(&resource.name);
+            changes.push(self.change(forge, scope, resource, &provenance).await?);
         }
         for (name, _) in &question.known {
             if question.desired.iter().any(|resource| resource.name == *name) {
                 continue;
             }
             // What is gone already needs nothing.
-            let found = find(forge, scope, name).await?;
+            let found = find(forge, &question.provenance_of(name)).await?;
             let action = if found.is_some() {
                 Action::Delete
             } else {

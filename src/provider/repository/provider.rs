@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     DEFAULT_BRANCH, Hosts, NewRepository, Repository, Rights, Wanted, accounts, find, find_or_free, forge_of,
-    marks, others, rights, rights_of_other,
+    others, rights, rights_of_other,
 };
 use crate::domain::plan::Action;
 use crate::domain::step::{Failure, FailureClass};
@@ -38,7 +38,11 @@ impl RepositoryProvider {
         let wanted = Wanted::of(&order.scope, &order.resource)?;
         // Asked before anything is made: nothing is left half done because of a name.
         let accounts = accounts(forge, &wanted).await?;
-        let found = find_or_free(forge, &order.scope, &order.resource.name, &wanted).await?;
+        let found = match order.action {
+            // What was never recorded cannot be what the update was signed for.
+            Action::Update => find(forge, &order.provenance).await?,
+            _ => find_or_free(forge, &order.provenance, &wanted).await?,
+        };
         let repository = match found {
             Some(found) => found,
             None if order.action != Action::Update => forge.create(&new(order, &wanted)).await?,
@@ -79,7 +83,7 @@ impl RepositoryProvider {
 
     async fn remove(&self, order: &Order) -> Result<(), Failure> {
         let forge = forge_of(&self.forges, &order.scope)?;
-        match find(forge, &order.scope, &order.resource.name).await? {
+        match find(forge, &order.provenance).await? {
             Some(repository) => forge.delete(repository.id).await,
             None => Ok(()),
         }
@@ -88,16 +92,15 @@ impl RepositoryProvider {
 
 fn new(order: &Order, wanted: &Wanted) -> NewRepository {
     let scope = &order.scope;
-    let (request, resource) = marks(&scope.repository, &scope.request, &order.resource.name);
     NewRepository {
         group: wanted.group.clone(),
         name: wanted.name.clone(),
         description: format!(
-            "{} of the team {}. Made by Landfall, which finds it by its topics.",
+            "{} of the team {}. Made by Landfall, which knows it by its number.",
             scope.request, scope.team
         ),
         default_branch: DEFAULT_BRANCH.into(),
-        topics: vec![request, resource],
+        topics: vec![order.mark.to_string()],
     }
 }
 

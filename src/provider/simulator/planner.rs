@@ -13,6 +13,7 @@ use super::operation::refuse_foreign;
 use super::{Call, Owner, SimulatedResource};
 use crate::domain::ids::{Digest, ResourceName};
 use crate::domain::plan::{Action, Plan, PlannedChange, PropertyChange, Resource, ResourceKind};
+use crate::domain::provenance::Provenance;
 use crate::domain::step::Failure;
 use crate::provider::{Answer, Observed, Planner, Question, Scope, Token};
 
@@ -110,7 +111,11 @@ impl SimulatorPlanner {
 
 #[async_trait]
 impl Planner for SimulatorPlanner {
-    async fn observe(&self, scope: &Scope) -> Result<Vec<Observed>, Failure> {
+    async fn observe(
+        &self,
+        scope: &Scope,
+        _: &BTreeMap<ResourceName, Provenance>,
+    ) -> Result<Vec<Observed>, Failure> {
         let trouble = self.trouble(Call::Observe, scope, &[]).await?;
         let standing = self.standing(&Owner::from(scope)).await?;
         trouble.answer(standing.into_iter().map(observed).collect())

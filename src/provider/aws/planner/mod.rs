@@ -25,6 +25,7 @@ use crate::domain::module::{Module, Part, PlannedModule};
 use crate::domain::plan::{
     Action, DELETION_POLICY, Plan, PlannedChange, PropertyChange, Resource, ResourceKind,
 };
+use crate::domain::provenance::Provenance;
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::{Answer, Observed, Planner, Question, Scope, Token};
 
@@ -100,7 +101,11 @@ impl AwsPlanner {
 
 #[async_trait]
 impl Planner for AwsPlanner {
-    async fn observe(&self, scope: &Scope) -> Result<Vec<Observed>, Failure> {
+    async fn observe(
+        &self,
+        scope: &Scope,
+        _: &BTreeMap<ResourceName, Provenance>,
+    ) -> Result<Vec<Observed>, Failure> {
         let calls = Calls::at(&self.access, &Place::of(scope, Role::Planning)?).await?;
         let (mut observed, mut next) = (Vec::new(), None);
         loop {

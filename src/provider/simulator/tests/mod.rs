@@ -13,6 +13,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::domain::ids::{Generation, RunId, StepKey};
 use crate::domain::plan::{Action, Plan, PlannedValue, PropertyChange, Resource};
+use crate::domain::provenance::{Mark, Provenance};
 use crate::domain::rules::{Environment, ProviderKind};
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::{Answer, Order, Planner, Progress, Provider, Question, Token};
@@ -177,6 +178,8 @@ fn order(run: u64, action: Action, resource: Resource) -> Order {
         protected: false,
         action,
         resource,
+        provenance: Provenance::default(),
+        mark: Mark::default(),
         module: None,
         planned: None,
     }
@@ -190,6 +193,7 @@ fn question(desired: Vec<Resource>, known: Vec<&str>) -> Question {
         modules: BTreeMap::new(),
         signed: BTreeMap::new(),
         known,
+        provenance: BTreeMap::new(),
         pending: None,
     }
 }

@@ -179,13 +179,24 @@ async fn changes_behind_our_back_are_seen_and_stand_in_the_ledger() {
         .change_behind_our_back(&shop, &orders, "size", json!("Large"))
         .await
         .unwrap();
-    let seen = simulator.planner().observe(&shop).await.unwrap();
+    let seen = simulator
+        .planner()
+        .observe(&shop, &BTreeMap::new())
+        .await
+        .unwrap();
     assert_eq!(seen[0].properties["size"], "Large");
     let plan = world.plan(vec![orders_database()], vec![]).await.unwrap();
     assert_eq!(plan.changes[0].action, Action::Update);
 
     simulator.remove_behind_our_back(&shop, &orders).await.unwrap();
-    assert_eq!(simulator.planner().observe(&shop).await.unwrap(), []);
+    assert_eq!(
+        simulator
+            .planner()
+            .observe(&shop, &BTreeMap::new())
+            .await
+            .unwrap(),
+        []
+    );
     let update = failed(world.finish(&order(2, Action::Update, orders_database())).await);
     assert_eq!(update.class, FailureClass::Conflict);
     let plan = world
@@ -217,7 +228,12 @@ async fn what_bears_anothers_tags_is_refused_and_left_alone() {
         .unwrap();
 
     let mut failures = vec![
-        world.simulator.planner().observe(&shop).await.unwrap_err(),
+        world
+            .simulator
+            .planner()
+            .observe(&shop, &BTreeMap::new())
+            .await
+            .unwrap_err(),
         world.plan(vec![orders_database()], vec![]).await.unwrap_err(),
         world.plan(vec![], vec!["database/orders"]).await.unwrap_err(),
     ];

@@ -158,7 +158,7 @@ async fn a_slow_call_answers_when_its_time_has_come() {
     let world = World::start().await;
     world.order_trouble(Call::Observe, Effect::Latency(LONG)).await;
     let planner = world.simulator.planner();
-    let observing = tokio::spawn(async move { planner.observe(&scope("shop")).await });
+    let observing = tokio::spawn(async move { planner.observe(&scope("shop"), &BTreeMap::new()).await });
     while !world.simulator.troubles().await.unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
