@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::contribution::{Content, bound, bringing, standing};
 use crate::domain::ids::{CommitId, Digest, UserId};
 use crate::domain::landing::Origin;
 use crate::domain::merge_request::MergeRequest;
-use crate::domain::policy::{Approvers, Demands, Role};
+use crate::domain::person::{Owners, People, is_address, plain_address};
 use crate::domain::push::HeldPush;
 use crate::domain::review::{Evaluation, Judged, KnownVersion, Review, Shown};
-use crate::domain::rules::{AccessLevel, Doubt, Group, RoleHolders, Rules};
+use crate::domain::rules::Rules;
 use crate::domain::signoff::{
     Approval, Evidence, Missing, Pusher, RoleNow, SignedOff, Verdict, VersionSeen, decide,
 };
@@ -19,6 +20,7 @@ use crate::forge::{ForgeApproval, ForgeError, Version};
 
 use crate::store::Store;
 
+use super::roles::role_now;
 use super::{AppError, Repository};
 
 /// The gate's answer, and what it was given.
@@ -55,6 +57,8 @@ pub(super) struct Brought {
     pub(super) commits: BTreeSet<CommitId>,
     /// E-mail addresses of their authors and committers.
     pub(super) emails: BTreeSet<String>,
+    /// What they make different; nothing where that is not known.
+    pub(super) content: Option<Content>,
 }
 
 /// Brings the versions of a merge request up to date with the forge's list. One that came and went unseen counts as a
@@ -66,7 +70,7 @@ pub(super) async fn versions(
     known: &[KnownVersion],
     newest: Newest<'_>,
 ) -> Result<Vec<KnownVersion>, AppError> {
-    let also_pushed = also_pushed(store, repository, newest.brought).await?;
+    let pushed = pushes_elsewhere(store, repository, newest.brought).await?;
     let mut listed = repository.forge.versions(facts.number).await?;
     if listed.last().is_none_or(|last| last.head != *newest.head) {
         // The list lags behind: its time is not known, so the newest that can be is taken.
@@ -93,11 +97,13 @@ pub(super) async fn versions(
                     head: version.head.clone(),
                     created_at: version.created_at,
                     changed: true,
+                    stands: true,
                     pusher: Pusher::Unknown,
                     also_pushed: BTreeSet::new(),
                     emails: BTreeSet::new(),
                 },
                 signature: None,
+                content: None,
             });
         if next.id != version.id {
             // Brought back by whoever: that is asked anew.
@@ -107,27 +113,60 @@ pub(super) async fn versions(
         next.seen.created_at = version.created_at;
         if next.seen.head == *newest.head {
             next.seen.emails.extend(newest.brought.emails.iter().cloned());
-            next.seen.also_pushed.extend(also_pushed.iter().copied());
+            next.content = newest
+                .brought
+                .content
+                .clone()
+                .map(|content| unknown_to(&versions, content));
             next.signature = Some(newest.signature.clone());
         }
         next.seen.changed = next.signature.is_none() || next.signature != before;
         versions.push(next);
     }
+    put_down(&mut versions, &pushed);
+    bound(&mut versions);
     Ok(versions)
 }
 
+/// A version's content, less the commits that a version before it had.
+fn unknown_to(versions: &[KnownVersion], mut content: Content) -> Content {
+    for known in versions.iter().filter_map(|version| version.content.as_ref()) {
+        content.commits.retain(|commit| !known.commits.contains(commit));
+        content.hands.retain(|commit, _| !known.commits.contains(commit));
+    }
+    content
+}
+
+/// Puts whoever pushed a commit down with the version that brought it; with the newest, where that is not known.
+fn put_down(versions: &mut [KnownVersion], pushes: &[(UserId, CommitId)]) {
+    for (user, commit) in pushes {
+        let brought = |version: &KnownVersion| {
+            let content = version.content.as_ref();
+            content.is_some_and(|content| content.commits.contains(commit))
+        };
+        let place = versions.iter().position(brought);
+        let version = match place {
+            Some(place) => versions.get_mut(place),
+            None => versions.last_mut(),
+        };
+        if let Some(version) = version {
+            version.seen.also_pushed.insert(*user);
+        }
+    }
+}
+
 /// Who push hooks say pushed a commit of it, onto any branch.
-async fn also_pushed(
+async fn pushes_elsewhere(
     store: &Store,
     repository: &Repository,
     brought: &Brought,
-) -> Result<BTreeSet<UserId>, AppError> {
+) -> Result<Vec<(UserId, CommitId)>, AppError> {
     let pushes = store.pushes_of(&repository.id, &brought.commits).await?;
     // Whoever merges by fast-forward pushes them onto the target branch.
     let elsewhere = pushes
         .into_iter()
         .filter(|push| push.branch != repository.target_branch);
-    Ok(elsewhere.map(|push| push.user.id).collect())
+    Ok(elsewhere.map(|push| (push.user.id, push.after)).collect())
 }
 
 /// Who pushed a head, as the forge's events tell. Two people who pushed the same commit leave it open.
@@ -150,28 +189,52 @@ async fn establish_pushers(
     versions: &mut [KnownVersion],
 ) -> Result<(), AppError> {
     let unknown = |v: &KnownVersion| v.seen.changed && v.seen.pusher == Pusher::Unknown;
-    let oldest = versions
-        .iter()
-        .filter(|v| unknown(v))
-        .map(|v| v.seen.created_at)
-        .min();
-    let Some(oldest) = oldest.filter(|_| !facts.from_fork) else {
-        return Ok(());
-    };
-    let since = oldest
-        .checked_sub(SignedDuration::from_hours(1))
-        .unwrap_or(oldest);
-    let events = repository.forge.pushes_since(since).await?;
-    let pushes: Vec<(UserId, CommitId)> = events
-        .into_iter()
-        .filter(|push| push.branch == facts.source_branch)
-        .filter_map(|push| Some((push.user.id, push.after?)))
-        .collect();
-    for version in versions.iter_mut().filter(|v| unknown(v)) {
-        version.seen.pusher = pusher(&pushes, &version.seen.head);
+    for back in LOOKED_BACK {
+        let oldest = versions
+            .iter()
+            .filter(|v| unknown(v))
+            .map(|v| v.seen.created_at)
+            .min();
+        let Some(oldest) = oldest.filter(|_| !facts.from_fork) else {
+            return Ok(());
+        };
+        let since = oldest.checked_sub(back).unwrap_or(oldest);
+        let events = repository.forge.pushes_since(since).await?;
+        let pushes: Vec<(UserId, CommitId, bool)> = events
+            .into_iter()
+            .filter(|push| push.branch != repository.target_branch)
+            .filter_map(|push| Some((push.user.id, push.after?, push.branch == facts.source_branch)))
+            .collect();
+        // Whoever pushed a commit of it before, onto whichever branch, had a hand in it, too.
+        let brought = |commit: &CommitId| {
+            let of = |version: &KnownVersion| {
+                version
+                    .content
+                    .as_ref()
+                    .is_some_and(|one| one.commits.contains(commit))
+            };
+            versions.iter().any(of)
+        };
+        let others = pushes.iter().filter(|(_, after, _)| brought(after));
+        let others: Vec<(UserId, CommitId)> = others.map(|(user, after, _)| (*user, after.clone())).collect();
+        put_down(versions, &others);
+        let here = pushes.into_iter().filter(|(_, _, here)| *here);
+        let here: Vec<(UserId, CommitId)> = here.map(|(user, after, _)| (user, after)).collect();
+        for version in versions.iter_mut().filter(|v| unknown(v)) {
+            version.seen.pusher = pusher(&here, &version.seen.head);
+        }
     }
     Ok(())
 }
+
+/// How far before the forge saw a version its push is looked for, one after the other: a branch may have been pushed
+/// long before its merge request was opened.
+const LOOKED_BACK: [SignedDuration; 4] = [
+    SignedDuration::from_hours(1),
+    SignedDuration::from_hours(24),
+    SignedDuration::from_hours(7 * 24),
+    SignedDuration::from_hours(60 * 24),
+];
 
 /// How far back the forge is asked for a push that is only looked at now: Landfall may have been away.
 const PUSHED_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -184,7 +247,11 @@ pub(super) async fn push_seen(
     push: &mut HeldPush,
     brought: &Brought,
 ) -> Result<(), AppError> {
-    push.seen.emails.extend(brought.emails.iter().cloned());
+    // What changes nothing that Landfall looks after is nobody's work here, whoever is named in it.
+    push.seen.emails = match &brought.content {
+        Some(content) => content.addresses(),
+        None => brought.emails.clone(),
+    };
     let told = store.pushes_of(&repository.id, &brought.commits).await?;
     push.seen.also_pushed.extend(told.iter().map(|push| push.user.id));
     if push.seen.pusher != Pusher::Unknown {
@@ -284,7 +351,7 @@ async fn judgement(
     let mut names: BTreeMap<UserId, String> =
         given.into_iter().map(|a| (a.user.id, a.user.username)).collect();
     names.insert(review.facts.author.id, review.facts.author.username.clone());
-    let mut versions: Vec<VersionSeen> = review.versions.iter().map(|v| v.seen.clone()).collect();
+    let mut versions = standing(&review.versions);
     if !signs || shown.is_none() {
         // Who pushed is asked once somebody approves. Until then nothing can be signed off, and nobody is to read that
         // it could not be established.
@@ -295,11 +362,17 @@ async fn judgement(
             version.pusher = Pusher::Known(review.facts.author.id);
         }
     }
+    let mut people = People::default();
+    if signs && shown.is_some() {
+        let author = Some(review.facts.author.id);
+        people = known_people(repository, author, &versions, &approvals, &mut review.owners).await?;
+    }
     let case = Case {
         evaluation,
         author: Some(review.facts.author.id),
         names,
         versions,
+        people,
         approvals,
         shown_at: shown.map(|shown| shown.at),
         voided_at: review.voided_at,
@@ -317,11 +390,17 @@ pub(super) async fn judge_push(
 ) -> Result<Verdict, AppError> {
     let Said { shown, commands } = said(store, repository, &push.origin(), evaluation).await?;
     let pusher = push.pusher.iter().map(|user| (user.id, user.username.clone()));
+    let versions = vec![push.seen.clone()];
+    let mut people = People::default();
+    if !commands.is_empty() {
+        people = known_people(repository, None, &versions, &commands, &mut push.owners).await?;
+    }
     let case = Case {
         evaluation,
         author: None,
         names: pusher.collect(),
-        versions: vec![push.seen.clone()],
+        versions,
+        people,
         approvals: commands,
         shown_at: shown.map(|shown| shown.at),
         voided_at: None,
@@ -339,6 +418,7 @@ struct Case<'a> {
     /// What to call people by who have no role.
     names: BTreeMap<UserId, String>,
     versions: Vec<VersionSeen>,
+    people: People,
     approvals: Vec<Approval>,
     shown_at: Option<Timestamp>,
     voided_at: Option<Timestamp>,
@@ -380,6 +460,7 @@ async fn ask(repository: &Repository, rules: Option<&Rules>, case: Case<'_>) -> 
         roles: &roles,
         author: case.author,
         versions: &case.versions,
+        people: &case.people,
         shown_at: case.shown_at,
         voided_at: case.voided_at,
         settling: repository.settling,
@@ -396,6 +477,54 @@ async fn ask(repository: &Repository, rules: Option<&Rules>, case: Case<'_>) -> 
         judged,
         approvals: case.approvals,
     })
+}
+
+/// So many e-mail addresses of a change, and so many accounts, are asked for.
+const MOST_ASKED: usize = 20;
+
+/// Asks the forge who is who, among those who had a hand in a change and those who approved it.
+async fn known_people(
+    repository: &Repository,
+    author: Option<UserId>,
+    versions: &[VersionSeen],
+    approvals: &[Approval],
+    owners: &mut Owners,
+) -> Result<People, AppError> {
+    let mut people = People::default();
+    let approvers: BTreeSet<UserId> = approvals.iter().map(|approval| approval.user).collect();
+    let bringing = bringing(author, versions);
+    people.unasked = bringing.len() > MOST_ASKED;
+    let accounts: BTreeSet<UserId> = bringing.into_iter().take(MOST_ASKED).chain(approvers).collect();
+    for user in accounts {
+        let account = match repository.forge.account(user).await {
+            // Where the forge lets nobody look at accounts, it is not known who is a bot.
+            Err(ForgeError::Forbidden { .. }) => None,
+            answer => answer?,
+        };
+        if let Some(account) = account.filter(|account| account.bot) {
+            people.bots.insert(user, account.owner);
+        }
+    }
+    let emails = versions.iter().flat_map(|version| &version.emails);
+    let addresses: BTreeSet<String> = emails
+        .map(|email| plain_address(email))
+        .filter(|address| is_address(address))
+        .collect();
+    people.unasked |= addresses.len() > MOST_ASKED;
+    for address in addresses.into_iter().take(MOST_ASKED) {
+        if !owners.contains_key(&address) {
+            let found = match repository.forge.users_with_email(&address).await {
+                Err(ForgeError::Forbidden { .. }) => continue,
+                answer => answer?,
+            };
+            let found = found.into_iter().map(|user| user.id).collect();
+            owners.insert(address.clone(), found);
+        }
+        if let Some(found) = owners.get(&address) {
+            people.owners.insert(address, found.clone());
+        }
+    }
+    Ok(people)
 }
 
 /// Whether something happened to the merge request since its newest push. When it is seen for the first time, opening
@@ -431,147 +560,4 @@ fn approvers(signed: &SignedOff, roles: &BTreeMap<UserId, RoleNow>) -> Vec<Strin
     let waived = signed.waived().iter();
     let waived = waived.map(|waiver| format!("{}, which waives it: {}", waiver.policy, waiver.reason));
     signed.approvers().iter().map(name).chain(waived).collect()
-}
-
-/// What someone may do now; nothing for who is no member. Besides the admins, those are looked up whose approval a
-/// policy asks for.
-async fn role_now(
-    repository: &Repository,
-    rules: Option<&Rules>,
-    demands: &Demands,
-    user: UserId,
-) -> Result<Option<RoleNow>, AppError> {
-    let Some(member) = repository.forge.member(user).await? else {
-        return Ok(None);
-    };
-    let mut doubt = None;
-    let admin = match rules {
-        Some(rules) => holds(repository, &rules.admins, user, &mut doubt).await?,
-        None => false,
-    };
-    let mut also = BTreeSet::new();
-    let asked: BTreeSet<&Approvers> = demands.requirements.iter().map(|one| &one.from).collect();
-    for who in asked {
-        let is_one = match (who, rules) {
-            (Approvers::Role(role), Some(rules)) => {
-                holds(repository, holders(rules, *role), user, &mut doubt).await?
-            }
-            (Approvers::Group(path), Some(rules)) => match rules.group(path) {
-                Some(group) => is_in_group(repository, group, user, &mut doubt).await?,
-                None => false,
-            },
-            (_, None) => false,
-        };
-        if is_one {
-            also.insert(who.clone());
-        }
-    }
-    Ok(Some(RoleNow {
-        username: member.user.username,
-        active_developer: member.active && member.level >= AccessLevel::Developer,
-        admin,
-        also,
-        doubt,
-    }))
-}
-
-/// Who holds a role.
-fn holders(rules: &Rules, role: Role) -> &RoleHolders {
-    match role {
-        Role::Admin => &rules.admins,
-        Role::Developer => &rules.developers,
-        Role::ProjectManager => &rules.project_managers,
-    }
-}
-
-/// The roles that someone holds now.
-pub(super) async fn roles_of(
-    repository: &Repository,
-    rules: &Rules,
-    user: UserId,
-) -> Result<Vec<Role>, AppError> {
-    let mut roles = Vec::new();
-    for role in [Role::Admin, Role::Developer, Role::ProjectManager] {
-        if holds(repository, holders(rules, role), user, &mut None).await? {
-            roles.push(role);
-        }
-    }
-    Ok(roles)
-}
-
-async fn holds(
-    repository: &Repository,
-    holders: &RoleHolders,
-    user: UserId,
-    doubt: &mut Option<Doubt>,
-) -> Result<bool, AppError> {
-    if holders.users.contains_key(&user) {
-        return Ok(true);
-    }
-    for group in &holders.groups {
-        if is_in_group(repository, group, user, doubt).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// How many groups above one are looked at: more than GitLab lets lie in each other.
-const MOST_LEVELS: usize = 21;
-
-/// Whether someone counts as a member of a group now. A group that is not, beyond doubt, the one that was accepted, and
-/// one whose members we may not see, have none that count: others may sign off still.
-async fn is_in_group(
-    repository: &Repository,
-    group: &Group,
-    user: UserId,
-    doubt: &mut Option<Doubt>,
-) -> Result<bool, AppError> {
-    match member_of(repository, group, user).await {
-        Ok(Ok(is_one)) => Ok(is_one),
-        Ok(Err(why)) => {
-            tracing::warn!(repository = %repository.id, group = group.path, "{why}");
-            doubt.get_or_insert(why);
-            Ok(false)
-        }
-        Err(ForgeError::Forbidden { .. }) => {
-            let path = group.path.clone();
-            doubt.get_or_insert(Doubt::Unseen { path });
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn member_of(
-    repository: &Repository,
-    group: &Group,
-    user: UserId,
-) -> Result<Result<bool, Doubt>, ForgeError> {
-    let path = group.path.clone();
-    let Some(id) = group.id else {
-        return Ok(Err(Doubt::Unpinned { path }));
-    };
-    let forge = &repository.forge;
-    let Some(found) = forge.group(id).await? else {
-        return Ok(Err(Doubt::Gone { path, id }));
-    };
-    let moved = !found.path.eq_ignore_ascii_case(&path);
-    // Where it was only renamed, its path leads nowhere.
-    if moved && forge.group_at(&path).await?.is_some_and(|other| other.id != id) {
-        return Ok(Err(Doubt::Another { path, id }));
-    }
-    let mut at = Some(found);
-    for _ in 0..MOST_LEVELS {
-        let Some(one) = at else { break };
-        let member = forge.direct_member(one.id, user).await?;
-        if member.is_some_and(|member| member.active && member.level >= group.from) {
-            return Ok(Ok(true));
-        }
-        at = match one.parent.filter(|_| group.inherited) {
-            Some(parent) => forge.group(parent).await?,
-            None => None,
-        };
-    }
-    Ok(Ok(false))
 }

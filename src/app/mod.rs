@@ -24,6 +24,7 @@ use crate::store::{Keep, Lease, Store, StoreError};
 
 pub mod adopt;
 pub mod audit;
+mod contribution;
 mod evaluate;
 mod evidence;
 mod groups;
@@ -40,6 +41,7 @@ mod release;
 mod report;
 mod request;
 mod review;
+mod roles;
 mod run;
 mod settle;
 mod sweep;

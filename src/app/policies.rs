@@ -18,7 +18,7 @@ use crate::policy::{Fault, Policies};
 use crate::store::{AcceptedFiles, Store};
 
 use super::review::is_developer;
-use super::{AppError, Repository, evidence};
+use super::{AppError, Repository, roles};
 
 /// What the policies are asked about.
 #[derive(Clone, Copy)]
@@ -158,7 +158,7 @@ async fn judged(
         author = Some(Author {
             id: user.id,
             username: user.username.clone(),
-            roles: evidence::roles_of(repository, rules, user.id).await?,
+            roles: roles::roles_of(repository, rules, user.id).await?,
         });
     }
     let requests: Vec<&Request> = accepted

@@ -20,7 +20,7 @@ use super::evaluate::{Trees, evaluate};
 use super::evidence::Brought;
 use super::plans::Plans;
 use super::policies::Asker;
-use super::{AppError, Repository, evidence, notes, policies};
+use super::{AppError, Repository, contribution, evidence, notes, policies};
 
 /// How long the forge may take to show a pushed head in git, before it is asked again.
 const GIT_LAG: SignedDuration = SignedDuration::from_millis(500);
@@ -276,7 +276,7 @@ fn changed_elsewhere(path: &str, key: &RequestKey, other: &MergeRequest) -> Find
     )
 }
 
-/// The trees of a merge request, and the e-mail addresses of its commits.
+/// The trees of a merge request, and what its commits bring.
 pub(super) async fn trees(
     repository: &Repository,
     target: &CommitId,
@@ -288,18 +288,19 @@ pub(super) async fn trees(
         .await?
         .unwrap_or_else(|| target.clone());
     let commits = mirror.commits_between(&base, head).await?;
-    let brought = Brought {
-        emails: commits
-            .iter()
-            .flat_map(|commit| commit.emails.iter().cloned())
-            .collect(),
-        commits: commits.into_iter().map(|commit| commit.id).collect(),
-    };
     let trees = Trees {
         head_commit: head.clone(),
         base: mirror.tree(&base).await?,
         head: mirror.tree(head).await?,
         target: mirror.tree(target).await?,
+    };
+    let brought = Brought {
+        emails: commits
+            .iter()
+            .flat_map(|commit| commit.emails.iter().cloned())
+            .collect(),
+        content: contribution::content(repository, &trees, &commits).await?,
+        commits: commits.into_iter().map(|commit| commit.id).collect(),
     };
     Ok((trees, brought))
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::CommitId;
 use super::landing::{Accepted, Landed, Origin};
 use super::merge_request::User;
+use super::person::Owners;
 use super::review::{Evaluation, Judged};
 use super::signoff::{Approval, Pusher, VersionSeen};
 use super::tree::Tree;
@@ -36,6 +37,9 @@ pub struct HeldPush {
     pub judged: Option<Judged>,
     /// What became of it.
     pub end: Option<PushEnd>,
+    /// Whose the forge says that the addresses in its commits are; each is asked for once.
+    #[serde(default)]
+    pub owners: Owners,
 }
 
 /// What became of a push that was held.
@@ -73,6 +77,7 @@ impl HeldPush {
             // Not known yet; an approval cannot be older, since it comes after the plan was shown.
             created_at: Timestamp::UNIX_EPOCH,
             changed: true,
+            stands: true,
             pusher: Pusher::Unknown,
             also_pushed: BTreeSet::new(),
             emails: BTreeSet::new(),
@@ -88,6 +93,7 @@ impl HeldPush {
             approvals: vec![],
             judged: None,
             end: None,
+            owners: Owners::new(),
         }
     }
 

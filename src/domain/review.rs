@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Goal};
+use super::contribution::Content;
 use super::finding::{Code, Finding, Place, Severity, sort};
 use super::ids::{BlobId, CommitId, Digest, EnvironmentName};
 use super::landing::HeldBecause;
 use super::merge_request::{MergeRequest, MergeRequestState};
+use super::person::Owners;
 use super::plan::Plan;
 use super::policy::Demands;
 use super::price::Monthly;
@@ -171,6 +173,9 @@ pub struct KnownVersion {
     pub seen: VersionSeen,
     /// [`Evaluation::signature`] of it; nothing if it was gone before it was looked at.
     pub signature: Option<Digest>,
+    /// What it makes different, and by which commits; nothing where that is not known.
+    #[serde(default)]
+    pub content: Option<Content>,
 }
 
 /// What the gate said, with names for people.
@@ -236,6 +241,9 @@ pub struct Review {
     pub voided_at: Option<Timestamp>,
     /// What became of it.
     pub landed: Option<Landed>,
+    /// Whose the forge says that the addresses in its commits are; each is asked for once.
+    #[serde(default)]
+    pub owners: Owners,
 }
 
 impl Review {
@@ -250,6 +258,7 @@ impl Review {
             judged: None,
             voided_at: None,
             landed: None,
+            owners: Owners::new(),
         }
     }
 

@@ -7,7 +7,9 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::contribution::bringing;
 use super::ids::{CommitId, Digest, EnvironmentName, UserId};
+use super::person::{Owners, People, belongs_to};
 use super::plan::Plan;
 use super::policy::{Approvers, Demands, Role, Waiver};
 use super::rules::{Doubt, Rules};
@@ -46,14 +48,22 @@ pub struct VersionSeen {
     /// Whether its transitions differ from those of the version before (the first one's always do, and those of a
     /// version that was never looked at).
     pub changed: bool,
+    /// Whether something that it made different is in what is signed now, as far as that is known.
+    #[serde(default = "stands")]
+    pub stands: bool,
     /// Who pushed it, as the forge's own events tell.
     pub pusher: Pusher,
     /// Others who are said to have pushed one of its commits, onto any branch. Push hooks can be shaped by whoever may
     /// edit them, so they only exclude.
     pub also_pushed: BTreeSet<UserId>,
-    /// E-mail addresses of its commits' authors and committers. Anyone can write any address into a commit: they only
-    /// exclude.
+    /// E-mail addresses of its commits' authors, co-authors and committers; for the gate, of those whose commit is in
+    /// what is signed. Anyone can write any address into a commit: they only exclude.
     pub emails: BTreeSet<String>,
+}
+
+/// What was recorded before it was asked.
+fn stands() -> bool {
+    true
 }
 
 /// So many digits of a digest name it: fewer could be made to fit two changes by whoever writes both.
@@ -104,6 +114,8 @@ pub struct Evidence<'a> {
     pub author: Option<UserId>,
     /// Its versions, oldest first.
     pub versions: &'a [VersionSeen],
+    /// What is known of those who had a hand in it, and of those who approved.
+    pub people: &'a People,
     /// When the forge says that the comment which shows this digest was written; nothing if it was not.
     pub shown_at: Option<Timestamp>,
     /// What was given before this time is void: the merge request was closed, retargeted, or something else than what
@@ -121,10 +133,14 @@ pub struct Evidence<'a> {
 pub enum Discount {
     /// They opened the merge request.
     Author,
-    /// They pushed a version that changed it.
+    /// They pushed a version that made of it what it is.
     Pusher,
     /// A commit in it carries an address of theirs.
     Committer,
+    /// A bot of theirs opened or pushed it.
+    OwnBot,
+    /// They are no person: whoever holds a token may be anybody.
+    Bot,
     /// Not an active member, Developer or above.
     NotAMember,
     /// The accepted rules do not name them.
@@ -154,6 +170,8 @@ impl fmt::Display for Discount {
             Self::Author => "the author cannot sign off their own change",
             Self::Pusher => "they pushed it",
             Self::Committer => "a commit of it carries their e-mail address",
+            Self::OwnBot => "a bot of theirs opened or pushed it",
+            Self::Bot => "it is a bot's, and whoever holds its token may be the author",
             Self::NotAMember => "they are not an active member of the project with the role Developer or above",
             Self::NotAdmin => "the accepted landfall.yaml does not name them as admin",
             Self::Doubted(doubt) => return doubt.fmt(f),
@@ -438,12 +456,35 @@ fn needed(evidence: &Evidence<'_>, rules: &Rules) -> (u32, Option<String>) {
         || evidence
             .versions
             .iter()
-            .any(|v| v.changed && v.pusher == Pusher::Unknown);
+            .any(|v| v.changed && v.stands && v.pusher == Pusher::Unknown);
     if unknown_pusher && needed < 2 {
         needed = 2;
         because = Some("it could not be established who pushed".to_owned());
     }
+    let doubts = [
+        (
+            bots(evidence).any(|owner| owner.is_none()),
+            "a bot opened or pushed it, and it could not be established whose that is",
+        ),
+        (
+            evidence.people.unasked,
+            "it carries too many e-mail addresses to establish whose they are",
+        ),
+    ];
+    for (holds, why) in doubts {
+        if holds && needed < 2 {
+            needed = 2;
+            because = Some(why.to_owned());
+        }
+    }
     (needed, because)
+}
+
+/// Whose the bots are that opened what is signed, or pushed some of it.
+fn bots<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = Option<UserId>> + 'a {
+    bringing(evidence.author, evidence.versions)
+        .into_iter()
+        .filter_map(|user| evidence.people.bots.get(&user).copied())
 }
 
 /// What the environments that the change touches ask for. Where the plan does not show where a request is, each of them
@@ -471,6 +512,9 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
     if evidence.author == Some(user) {
         return Some(Discount::Author);
     }
+    if evidence.people.bots.contains_key(&user) {
+        return Some(Discount::Bot);
+    }
     let role = match evidence.roles.get(&user) {
         Some(role) if role.active_developer => role,
         _ => return Some(Discount::NotAMember),
@@ -479,14 +523,20 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
     if !role.admin && !asked_for.iter().any(|requirement| role.is(&requirement.from)) {
         return Some(role.doubt.clone().map_or(Discount::NotAdmin, Discount::Doubted));
     }
-    for version in evidence.versions.iter().filter(|version| version.changed) {
-        if version.pusher == Pusher::Known(user) || version.also_pushed.contains(&user) {
+    if bots(evidence).any(|owner| owner == Some(user)) {
+        return Some(Discount::OwnBot);
+    }
+    let of_rules = evidence.rules.map(|rules| &rules.emails);
+    let known: Vec<&Owners> = of_rules.into_iter().chain([&evidence.people.owners]).collect();
+    for version in evidence.versions {
+        let pushed = version.pusher == Pusher::Known(user) || version.also_pushed.contains(&user);
+        if pushed && version.changed && version.stands {
             return Some(Discount::Pusher);
         }
         if version
             .emails
             .iter()
-            .any(|email| belongs_to(email, user, &role.username))
+            .any(|email| belongs_to(email, user, &role.username, &known))
         {
             return Some(Discount::Committer);
         }
@@ -536,17 +586,6 @@ fn is_bound(versions: &[VersionSeen], commit: &CommitId) -> bool {
     versions.iter().skip(at + 1).all(|later| !later.changed)
 }
 
-/// Whether an e-mail address may be someone's: their account's own no-reply address, or one whose local part is their
-/// name. Addresses only exclude, so a wide reading is the safe one.
-fn belongs_to(email: &str, user: UserId, username: &str) -> bool {
-    let local = email.split('@').next().unwrap_or(email);
-    let local = local.split('+').next().unwrap_or(local);
-    local.eq_ignore_ascii_case(username)
-        || local
-            .split_once('-')
-            .is_some_and(|(id, _)| id == user.to_string() && email.contains("noreply"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -578,6 +617,7 @@ mod tests {
         approvals: Vec<Approval>,
         roles: BTreeMap<UserId, RoleNow>,
         versions: Vec<VersionSeen>,
+        people: People,
         shown_at: Option<Timestamp>,
         base_differs: bool,
         voided_at: Option<Timestamp>,
@@ -621,6 +661,7 @@ mod tests {
                 ]
                 .into(),
                 versions: vec![version('1', 0, true)],
+                people: People::default(),
                 shown_at: Some(at(10)),
                 base_differs: false,
                 voided_at: None,
@@ -639,6 +680,7 @@ mod tests {
                 roles: &self.roles,
                 author: Some(AUTHOR),
                 versions: &self.versions,
+                people: &self.people,
                 shown_at: self.shown_at,
                 voided_at: self.voided_at,
                 settling: SignedDuration::from_secs(30),
@@ -682,6 +724,7 @@ mod tests {
             head: commit(digit),
             created_at: at(second),
             changed,
+            stands: true,
             pusher: Pusher::Known(AUTHOR),
             also_pushed: BTreeSet::new(),
             emails: ["dev@example.com".to_owned()].into(),
@@ -721,7 +764,7 @@ mod tests {
             path: "admins".into(),
             id: 7,
         };
-        let cases: [(&str, Spoil, Discount); 15] = [
+        let cases: [(&str, Spoil, Discount); 20] = [
             (
                 "the author's own",
                 |s| s.approvals[0].user = AUTHOR,
@@ -773,6 +816,41 @@ mod tests {
                 "a committer's, by name",
                 |s| s.versions[0].emails = ["ADA+work@example.com".to_owned()].into(),
                 Discount::Committer,
+            ),
+            (
+                "a committer's, by an address that the forge knows",
+                |s| {
+                    s.versions[0].emails = ["Countess@lovelace.test".to_owned()].into();
+                    s.people.owners = [("countess@lovelace.test".to_owned(), [ADMIN].into())].into();
+                },
+                Discount::Committer,
+            ),
+            (
+                "a committer's, by an address that the rules name",
+                |s| {
+                    s.versions[0].emails = ["countess@lovelace.test".to_owned()].into();
+                    let known = [("countess@lovelace.test".to_owned(), [ADMIN].into())];
+                    s.rules.as_mut().unwrap().emails = known.into();
+                },
+                Discount::Committer,
+            ),
+            (
+                "that of a bot",
+                |s| s.people.bots = [(ADMIN, None)].into(),
+                Discount::Bot,
+            ),
+            (
+                "that of whose bot opened it",
+                |s| s.people.bots = [(AUTHOR, Some(ADMIN))].into(),
+                Discount::OwnBot,
+            ),
+            (
+                "that of whose bot pushed it",
+                |s| {
+                    s.versions[0].pusher = Pusher::Known(OUTSIDER);
+                    s.people.bots = [(OUTSIDER, Some(ADMIN))].into();
+                },
+                Discount::OwnBot,
             ),
             (
                 "before the comment",
@@ -829,6 +907,40 @@ mod tests {
         assert!(story.is_signed_off());
         story.approvals[0].commit = Some(commit('1'));
         assert!(story.is_signed_off(), "bound to the commit before the rebase");
+    }
+
+    #[test]
+    fn what_somebody_brought_excludes_them_while_it_is_in_there() {
+        let mut story = Story::signed_off();
+        let gone = VersionSeen {
+            pusher: Pusher::Known(ADMIN),
+            stands: false,
+            ..version('2', 5, true)
+        };
+        story.versions.insert(0, gone);
+        assert!(story.is_signed_off(), "what they pushed is gone");
+        story.versions[0].pusher = Pusher::Unknown;
+        assert!(story.is_signed_off(), "whoever pushed it, it is gone");
+        story.versions[0].stands = true;
+        assert!(!story.is_signed_off());
+    }
+
+    #[test]
+    fn who_it_is_from_and_cannot_be_told_asks_for_two_admins() {
+        type Case = (&'static str, fn(&mut Story));
+        let cases: [Case; 2] = [
+            ("a bot of nobody knows whom", |s| {
+                s.people.bots = [(AUTHOR, None)].into();
+            }),
+            ("too many addresses", |s| s.people.unasked = true),
+        ];
+        for (name, doubt) in cases {
+            let mut story = Story::signed_off();
+            doubt(&mut story);
+            assert!(!story.is_signed_off(), "{name}");
+            story.approvals.push(approval(OTHER_ADMIN, 101));
+            assert!(story.is_signed_off(), "{name}");
+        }
     }
 
     #[test]

@@ -44,6 +44,15 @@ pub struct Member {
     pub level: AccessLevel,
 }
 
+/// An account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// Whether it is no person's: the user of an access token, a service account.
+    pub bot: bool,
+    /// Whose it is, for a bot of which that is known.
+    pub owner: Option<UserId>,
+}
+
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -305,6 +314,11 @@ pub trait Forge: Send + Sync {
     async fn approvals(&self, number: MergeRequestNumber) -> Result<Vec<ForgeApproval>, ForgeError>;
     /// A member of the project with effective rights, inherited ones included; nothing if not a member.
     async fn member(&self, user: UserId) -> Result<Option<Member>, ForgeError>;
+    /// What kind of account it is; nothing if there is none. That an account is a person's never changes, and may be
+    /// remembered.
+    async fn account(&self, user: UserId) -> Result<Option<Account>, ForgeError>;
+    /// Those whose an e-mail address is, as far as we may know.
+    async fn users_with_email(&self, address: &str) -> Result<Vec<User>, ForgeError>;
     /// The group that a full path leads to now; nothing if there is none, or none that we may see.
     async fn group_at(&self, path: &str) -> Result<Option<Group>, ForgeError>;
     /// The group of that number; nothing if there is none, or none that we may see.

@@ -108,15 +108,51 @@ fn read(repository: &Repository, id: Oid) -> Result<Commit, GitError> {
     let subject = String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default());
     let end = subject.floor_char_boundary(SUBJECT_BYTES);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut emails = vec![
-        text(commit.author().email_bytes()),
-        text(commit.committer().email_bytes()),
-    ];
-    emails.dedup();
+    let author = text(commit.author().email_bytes());
+    let committer = text(commit.committer().email_bytes());
+    let mut emails = vec![author];
+    emails.extend(trailers(&text(commit.message_bytes())));
+    if emails.len() > 1 || emails.first() != Some(&committer) {
+        emails.push(committer);
+    }
     Ok(Commit {
         id: commit_id(id)?,
         parents: commit.parent_ids().map(commit_id).collect::<Result<_, _>>()?,
         subject: subject.get(..end).unwrap_or_default().to_owned(),
         emails,
     })
+}
+
+/// So many people are read from a message; more do not work on one commit.
+const MOST_TRAILERS: usize = 20;
+
+/// The addresses of those whom a message names as having had a hand in the commit, as `Co-authored-by: Name <address>`.
+fn trailers(message: &str) -> Vec<String> {
+    let had_a_hand = |line: &str| {
+        let (key, value) = line.trim().split_once(':')?;
+        let keys = ["co-authored-by", "co-developed-by", "signed-off-by"];
+        keys.contains(&key.trim().to_ascii_lowercase().as_str())
+            .then_some(())?;
+        let (_, address) = value.rsplit_once('<')?;
+        Some(address.split('>').next().unwrap_or_default().trim().to_owned())
+    };
+    let mut found: Vec<String> = message
+        .lines()
+        .filter_map(had_a_hand)
+        .take(MOST_TRAILERS)
+        .collect();
+    found.retain(|address| !address.is_empty());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trailers;
+
+    #[test]
+    fn who_had_a_hand_in_a_commit_is_read_from_its_trailers() {
+        let message = "Ask for a shop\n\nReviewed-by: Root <root@example.test>\nCo-Authored-By: Ada L. <ada@example.test>\n\
+                       signed-off-by: Grace <grace@example.test>\nCo-authored-by: nobody\nCo-authored-by: <>\n";
+        assert_eq!(trailers(message), ["ada@example.test", "grace@example.test"]);
+    }
 }

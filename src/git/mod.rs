@@ -105,8 +105,26 @@ pub struct Commit {
     pub parents: Vec<CommitId>,
     /// Its first line: text from outside.
     pub subject: String,
-    /// E-mail addresses of author and committer: they only exclude people.
+    /// E-mail addresses of its author, of those whom its trailers name as co-authors or signers, and of its committer,
+    /// in this order; one alone if it is all of these. They only exclude people.
     pub emails: Vec<String>,
+}
+
+impl Commit {
+    /// The addresses of those whose work it is.
+    #[must_use]
+    pub fn authors(&self) -> &[String] {
+        match self.emails.split_last() {
+            Some((_, [])) | None => &self.emails,
+            Some((_, authors)) => authors,
+        }
+    }
+
+    /// The address of who committed it.
+    #[must_use]
+    pub fn committer(&self) -> &str {
+        self.emails.last().map_or("", String::as_str)
+    }
 }
 
 /// What a mirror is of, and its limits.

@@ -263,6 +263,11 @@ pub(super) fn insert_user(
         username: username.to_owned(),
         name: name.to_owned(),
         email: email.to_owned(),
+        // People here show their address, as they may in their profile.
+        public_email: Some(email.to_owned()),
+        more_emails: Vec::new(),
+        bot: false,
+        created_by: None,
         admin,
         blocked: false,
         namespace_id,

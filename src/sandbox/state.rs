@@ -28,6 +28,18 @@ pub(super) struct UserRecord {
     pub(super) username: String,
     pub(super) name: String,
     pub(super) email: String,
+    /// The address that their profile shows.
+    #[serde(default)]
+    pub(super) public_email: Option<String>,
+    /// Further addresses, which only they and administrators see.
+    #[serde(default)]
+    pub(super) more_emails: Vec<String>,
+    /// Whether it is no person's: the user of an access token, a service account.
+    #[serde(default)]
+    pub(super) bot: bool,
+    /// Who made it, as administrators are told.
+    #[serde(default)]
+    pub(super) created_by: Option<u64>,
     pub(super) admin: bool,
     pub(super) blocked: bool,
     pub(super) namespace_id: u64,

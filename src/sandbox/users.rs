@@ -6,9 +6,10 @@ use axum::extract::{OriginalUri, Path, State};
 use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
-use super::auth::{Actor, credential, digest};
+use super::auth::{Actor, MAINTAINER, credential, digest};
 use super::core::{Core, insert_user};
 use super::failure::{Answer, Failure};
+use super::groups::{access_level, add};
 use super::params::Params;
 use super::state::World;
 use super::{GITLAB_VERSION, Tier, reply, wire};
@@ -49,9 +50,15 @@ pub(super) async fn list(
             })
             .filter(|user| {
                 search.as_ref().is_none_or(|wanted| {
+                    // Addresses that are not shown are searched for administrators only:
+                    // <https://docs.gitlab.com/api/users/#list-users>.
+                    let is_wanted = |address: &str| address.to_lowercase() == *wanted;
                     user.username.to_lowercase().contains(wanted)
                         || user.name.to_lowercase().contains(wanted)
-                        || user.email.to_lowercase() == *wanted
+                        || user.public_email.as_deref().is_some_and(is_wanted)
+                        || administrator
+                            && (is_wanted(&user.email)
+                                || user.more_emails.iter().any(|address| is_wanted(address)))
                 })
             })
             .map(|user| {
@@ -74,8 +81,102 @@ pub(super) async fn show(State(core): State<Arc<Core>>, actor: Actor, Path(id): 
     reply::ok(if full {
         wire::full_user(&core, user)
     } else {
-        wire::user(&core, user)
+        wire::profile(&core, user)
     })
+}
+
+/// Another address in the profile: <https://docs.gitlab.com/api/users/#update-a-user>.
+pub(super) async fn update(
+    State(core): State<Arc<Core>>,
+    actor: Actor,
+    Path(id): Path<u64>,
+    params: Params,
+) -> Answer {
+    administrator(&core, actor)?;
+    let body = core.change(|world| {
+        let user = world
+            .users
+            .get_mut(&id)
+            .ok_or_else(|| Failure::not_found("User"))?;
+        if let Some(address) = params.text("public_email") {
+            user.public_email = Some(address).filter(|address| !address.is_empty());
+        }
+        Ok(wire::full_user(&core, user))
+    })?;
+    reply::ok(body)
+}
+
+/// A further address: <https://docs.gitlab.com/api/user_email_addresses/#add-an-email-address-for-a-user>.
+pub(super) async fn add_email(
+    State(core): State<Arc<Core>>,
+    actor: Actor,
+    Path(id): Path<u64>,
+    params: Params,
+) -> Answer {
+    administrator(&core, actor)?;
+    let email = params.required("email")?;
+    core.change(|world| {
+        let user = world
+            .users
+            .get_mut(&id)
+            .ok_or_else(|| Failure::not_found("User"))?;
+        user.more_emails.push(email.clone());
+        Ok(())
+    })?;
+    reply::created(json!({"id": 1, "email": email, "confirmed_at": wire::time(core.now())}))
+}
+
+/// An account of no person, for programs: <https://docs.gitlab.com/api/service_accounts/>.
+pub(super) async fn create_service_account(
+    State(core): State<Arc<Core>>,
+    actor: Actor,
+    params: Params,
+) -> Answer {
+    administrator(&core, actor)?;
+    let username = params.required("username")?;
+    let now = core.now();
+    let body = core.change(|world| {
+        let email = format!("{username}@noreply.example.test");
+        let id = insert_user(world, now, &username, &username, &email, false);
+        let user = world
+            .users
+            .get_mut(&id)
+            .ok_or_else(|| Failure::not_found("User"))?;
+        (user.bot, user.public_email) = (true, None);
+        Ok(wire::full_user(&core, user))
+    })?;
+    reply::created(body)
+}
+
+/// An access token of a project: with it comes a user of its own, a member of the project:
+/// <https://docs.gitlab.com/user/project/settings/project_access_tokens/#bot-users-for-projects>.
+pub(super) async fn create_project_token(
+    State(core): State<Arc<Core>>,
+    actor: Actor,
+    Path(project): Path<String>,
+    params: Params,
+) -> Answer {
+    let project = core.project(actor, &project, MAINTAINER)?;
+    let name = params.required("name")?;
+    let level = access_level(&params)?;
+    let now = core.now();
+    let body = core.change(|world| {
+        let username = format!("project_{project}_bot_{}", core.fresh_id().simple());
+        let email = format!("{username}@noreply.example.test");
+        let id = insert_user(world, now, &username, &name, &email, false);
+        let user = world
+            .users
+            .get_mut(&id)
+            .ok_or_else(|| Failure::not_found("User"))?;
+        (user.bot, user.public_email, user.created_by) = (true, None, Some(actor.0));
+        let token = core.insert_token(world, id, &name);
+        add(&mut world.project_mut(project)?.members, id, level, (now, actor))?;
+        Ok(json!({
+            "id": id, "name": name, "user_id": id, "username": username, "token": token, "scopes": ["api"],
+            "access_level": level, "active": true, "revoked": false, "expires_at": null,
+        }))
+    })?;
+    reply::created(body)
 }
 
 pub(super) async fn create(State(core): State<Arc<Core>>, actor: Actor, params: Params) -> Answer {

@@ -42,7 +42,7 @@ pub(super) fn user(core: &Core, user: &UserRecord) -> Value {
     json!({
         "id": user.id,
         "username": user.username,
-        "public_email": null,
+        "public_email": user.public_email,
         "name": user.name,
         "state": if user.blocked { "blocked" } else { "active" },
         "locked": false,
@@ -51,13 +51,20 @@ pub(super) fn user(core: &Core, user: &UserRecord) -> Value {
     })
 }
 
+/// What everybody sees of somebody: <https://docs.gitlab.com/api/users/#retrieve-a-user>.
+pub(super) fn profile(core: &Core, record: &UserRecord) -> Value {
+    let mut body = user(core, record);
+    body["bot"] = json!(record.bot);
+    body
+}
+
 /// What users see of themselves, and administrators of everyone.
 pub(super) fn full_user(core: &Core, record: &UserRecord) -> Value {
-    let mut body = user(core, record);
+    let mut body = profile(core, record);
     body["email"] = json!(record.email);
     body["commit_email"] = json!(record.email);
     body["is_admin"] = json!(record.admin);
-    body["bot"] = json!(false);
+    body["created_by"] = json!(record.created_by.map(|id| json!({"id": id})));
     body["external"] = json!(false);
     body["namespace_id"] = json!(record.namespace_id);
     body["created_at"] = json!(time(record.created_at));

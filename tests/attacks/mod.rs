@@ -2,8 +2,10 @@
 //! place in the project, a way to the webhook. One file a kind of attack, one attack a test, named after what it tries;
 //! each proves by the cloud's own ledger what was made, and by the comment what its victim is told.
 
+mod exclusions;
 mod groups;
 mod ownership;
+mod persons;
 mod retained;
 mod sign_offs;
 

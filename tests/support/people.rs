@@ -156,6 +156,11 @@ impl<'w> Person<'w> {
         self.sends(&["origin", branch]);
     }
 
+    /// Pushes what a clone of theirs holds on a branch, whatever stood there before.
+    pub(crate) fn forces(&self, branch: &str) -> String {
+        self.sends(&["--force", "origin", branch])
+    }
+
     /// Opens a merge request for a branch that is there.
     pub(crate) async fn opens_from(&self, branch: &str) -> MergeRequest<'w> {
         let asked =

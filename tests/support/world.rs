@@ -287,6 +287,11 @@ impl World {
         }
     }
 
+    /// Whoever holds the token of another account, such as a bot's.
+    pub(crate) fn acting_as<'w>(&'w self, user: &'w User) -> Person<'w> {
+        Person { world: self, user }
+    }
+
     /// A developer of the team that asks.
     pub(crate) fn dana(&self) -> Person<'_> {
         self.person("dana")

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{EnvironmentName, TeamName, UserId};
+use super::person::Owners;
 use super::price::Prices;
 use super::request::quantity::Quantity;
 use super::request::raw::Size;
@@ -36,6 +37,9 @@ pub struct Rules {
     /// Who may look.
     #[serde(default)]
     pub project_managers: RoleHolders,
+    /// E-mail addresses of people, besides those that the forge tells.
+    #[serde(default)]
+    pub emails: Owners,
     /// The groups that policies may ask for, besides those that hold a role.
     #[serde(default)]
     pub groups: Vec<Group>,

@@ -45,6 +45,10 @@ text! {
     Currency, 16, "^[A-Z]{3}$", "a currency by its three letters, such as `EUR`"
 }
 text! {
+    /// An e-mail address.
+    EmailAddress, 254, "^[^\\s@<>]+@[^\\s@<>]+$", "an e-mail address, such as `ada@example.com`"
+}
+text! {
     /// The name of a person on the forge.
     UserName, 255, "^[^\\s]([^\\r\\n]*[^\\s])?$", "a name on one line"
 }
@@ -392,6 +396,9 @@ pub struct RawPerson {
     pub id: u64,
     /// The name, for people to read.
     pub name: UserName,
+    /// Further e-mail addresses of theirs that the forge does not tell: a change whose commits carry one is theirs.
+    #[serde(default)]
+    pub emails: Vec<EmailAddress>,
 }
 
 /// Who may do what.

@@ -13,6 +13,7 @@ use super::{
     AccessLevel, Aws, Environment, Group, Limits, Network, RoleHolders, Rules, SizedKind, Team, TeamLimits,
 };
 use crate::domain::ids::{EnvironmentName, InvalidId, TeamName, UserId};
+use crate::domain::person::{Owners, plain_address};
 use crate::domain::price::{Amount, Prices};
 use crate::domain::request::raw::Size;
 
@@ -26,6 +27,7 @@ pub(super) enum Invalid {
 
 pub(super) fn valid(value: &Value) -> Result<Rules, Invalid> {
     let raw: RawRules = RawRules::deserialize(value)?;
+    let emails = emails(&raw);
     let mut rules = Rules {
         approvals: raw.approvals.required,
         admins: holders(raw.roles.admin),
@@ -34,6 +36,7 @@ pub(super) fn valid(value: &Value) -> Result<Rules, Invalid> {
         groups: groups(raw.groups),
         ..Rules::default()
     };
+    rules.emails = emails;
     for name in raw.approvals.waivers {
         rules.waivers.insert(EnvironmentName::new(name.0)?);
     }
@@ -56,6 +59,20 @@ pub(super) fn valid(value: &Value) -> Result<Rules, Invalid> {
         );
     }
     Ok(rules)
+}
+
+/// Whose the addresses are that people are named with.
+fn emails(raw: &RawRules) -> Owners {
+    let roles = [&raw.roles.admin, &raw.roles.developer, &raw.roles.project_manager];
+    let of_roles = roles.into_iter().flat_map(|role| &role.users);
+    let mut owners = Owners::new();
+    for person in of_roles.chain(raw.teams.values().flat_map(|team| &team.members)) {
+        for email in &person.emails {
+            let theirs = owners.entry(plain_address(&email.0)).or_default();
+            theirs.insert(UserId(person.id));
+        }
+    }
+    owners
 }
 
 fn people(list: Vec<RawPerson>) -> impl Iterator<Item = (UserId, String)> {

@@ -111,6 +111,11 @@ impl Call {
         }
     }
 
+    /// An account. The crate's one asks for less than GitLab answers.
+    pub(super) fn user(user: u64) -> Self {
+        Self::get(format!("users/{user}"))
+    }
+
     /// A group, by its number or by its path, which must have been checked.
     pub(super) fn group(key: &str) -> Self {
         Self {

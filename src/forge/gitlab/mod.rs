@@ -7,6 +7,7 @@ pub mod projects;
 pub mod webhook;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -20,14 +21,14 @@ use gitlab::api::projects::members::AllProjectMember;
 use gitlab::api::projects::merge_requests::approvals::MergeRequestApprovals;
 use gitlab::api::projects::merge_requests::{MergeRequest as OneMergeRequest, MergeRequests};
 use gitlab::api::projects::repository::commits::MergeRequests as MergeRequestsOfCommit;
-use gitlab::api::users::CurrentUser;
+use gitlab::api::users::{CurrentUser, Users};
 use jiff::Timestamp;
 use url::Url;
 
 use self::client::Client;
 use self::endpoints::Call;
 use super::{
-    CommitState, CommitStatus, Forge, ForgeApproval, ForgeError, Group, Hook, Issue, Limits, Member,
+    Account, CommitState, CommitStatus, Forge, ForgeApproval, ForgeError, Group, Hook, Issue, Limits, Member,
     MergeRequest, NewHook, NewIssue, Note, Project, PushEvent, Thread, User, Version,
 };
 use crate::clock::Clock;
@@ -74,7 +75,12 @@ pub struct GitLab {
     project: u64,
     /// The project's page, as GitLab last named it: paths change, and no page below a project goes by its number.
     web_url: Mutex<Option<Url>>,
+    /// Accounts that are a person's: that never changes.
+    persons: Mutex<BTreeSet<UserId>>,
 }
+
+/// So many are remembered.
+const MOST_PERSONS: usize = 10_000;
 
 impl GitLab {
     /// Makes the adapter, without calling anybody.
@@ -95,6 +101,7 @@ impl GitLab {
             base,
             project,
             web_url: Mutex::new(None),
+            persons: Mutex::new(BTreeSet::new()),
         })
     }
 
@@ -282,6 +289,59 @@ impl Forge for GitLab {
             Err(ForgeError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Two calls for the user of an access token.
+    async fn account(&self, user: UserId) -> Result<Option<Account>, ForgeError> {
+        let person = Account {
+            bot: false,
+            owner: None,
+        };
+        let known = |persons: &mut BTreeSet<UserId>| persons.contains(&user);
+        if known(&mut self.persons.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(Some(person));
+        }
+        let activity = format!("reading user {user}");
+        let profile: wire::Profile = match self.client.query(activity, Call::user(user.0)).await {
+            Ok(profile) => profile,
+            Err(ForgeError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !profile.bot {
+            let mut persons = self.persons.lock().unwrap_or_else(PoisonError::into_inner);
+            if persons.len() >= MOST_PERSONS {
+                persons.clear();
+            }
+            persons.insert(user);
+            return Ok(Some(person));
+        }
+        let is_of_a_token = profile.is_of_a_token();
+        let mut owner = profile.created_by;
+        if owner.is_none() && is_of_a_token {
+            let activity = format!("reading whose bot user {user} is");
+            let endpoint = AllProjectMember::builder()
+                .project(self.project)
+                .user(user.0)
+                .build();
+            let endpoint = built(&activity, endpoint)?;
+            owner = match self.client.query::<wire::Member>(activity, endpoint).await {
+                Ok(member) => member.created_by,
+                Err(ForgeError::NotFound { .. }) => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(Some(Account {
+            bot: true,
+            owner: owner.filter(|_| is_of_a_token).map(|creator| UserId(creator.id)),
+        }))
+    }
+
+    /// GitLab finds addresses that are shown in a profile; for an administrator's token all of them.
+    async fn users_with_email(&self, address: &str) -> Result<Vec<User>, ForgeError> {
+        let activity = "looking whose an e-mail address is".to_owned();
+        let endpoint = built(&activity, Users::builder().search(address).build())?;
+        let found: Vec<wire::User> = self.client.list(activity, endpoint).await?;
+        Ok(found.into_iter().map(Into::into).collect())
     }
 
     async fn group_at(&self, path: &str) -> Result<Option<Group>, ForgeError> {

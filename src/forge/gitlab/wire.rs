@@ -136,6 +136,8 @@ pub(super) struct Member {
     /// Of the membership rather than the account: `awaiting` an administrator, for one.
     membership_state: Option<String>,
     access_level: u64,
+    /// Who let them in: for the user of an access token, who made the token.
+    pub(super) created_by: Option<Creator>,
     /// The day on which the membership ends. GitLab takes those that have ended out once a day.
     expires_at: Option<jiff::civil::Date>,
 }
@@ -371,8 +373,29 @@ pub(super) struct ProjectMember {
 }
 
 #[derive(Deserialize)]
-struct Creator {
-    id: u64,
+pub(super) struct Creator {
+    pub(super) id: u64,
+}
+
+/// An account as GitLab shows it; who made it is told to administrators only.
+#[derive(Deserialize)]
+pub(super) struct Profile {
+    pub(super) username: String,
+    #[serde(default)]
+    pub(super) bot: bool,
+    pub(super) created_by: Option<Creator>,
+}
+
+impl Profile {
+    /// Whether it came with an access token of a project or a group.
+    pub(super) fn is_of_a_token(&self) -> bool {
+        let rest = ["project_", "group_"]
+            .into_iter()
+            .find_map(|kind| self.username.strip_prefix(kind));
+        let parts = rest.and_then(|rest| rest.split_once("_bot"));
+        parts
+            .is_some_and(|(number, _)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    }
 }
 
 impl ProjectMember {
@@ -489,6 +512,7 @@ mod tests {
             state: state.to_owned(),
             membership_state: membership_state.map(str::to_owned),
             access_level: 30,
+            created_by: None,
             expires_at: expires_at.map(|day| day.parse().unwrap()),
         };
         let today = "2026-09-21".parse().unwrap();
