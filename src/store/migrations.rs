@@ -47,6 +47,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "owners",
         include_str!("../../migrations/sqlite/0010_owners.sql"),
     ),
+    (
+        11,
+        "networks",
+        include_str!("../../migrations/sqlite/0011_networks.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

@@ -80,22 +80,34 @@ impl Store {
             one.recorded.insert(external_id);
         }
         // Newest first: what comes before a step that came to its end is over.
-        let steps: Vec<(String, String, String, String)> = sqlx::query_as(
-            "SELECT runs.request, steps.run, steps.step, steps.state FROM steps
-             JOIN runs ON runs.id = steps.run
+        let mut steps: Vec<(String, String, String, String)> = sqlx::query_as(
+            "SELECT runs.request, steps.run, steps.step, steps.state FROM steps JOIN runs ON runs.id = steps.run
              WHERE steps.run IN (SELECT id FROM runs WHERE repository = ?1 AND request = ?2
-                                 ORDER BY id DESC LIMIT ?5)
-                OR (steps.repository = ?1 AND steps.environment = ?3 AND steps.resource = ?4
-                    AND steps.run IN (SELECT id FROM runs WHERE repository = ?1 ORDER BY id DESC LIMIT ?5))
+                                 ORDER BY id DESC LIMIT ?3)
              ORDER BY steps.run DESC",
         )
         .bind(repository.as_str())
         .bind(request.to_string())
-        .bind(environment.as_str())
-        .bind(format!("network/{environment}"))
         .bind(RUNS_LOOKED_AT)
         .fetch_all(self.readers())
         .await?;
+        let of_the_network: Vec<(String, String, String, String)> = sqlx::query_as(
+            "SELECT runs.request, steps.run, steps.step, steps.state FROM steps JOIN runs ON runs.id = steps.run
+             WHERE steps.repository = ?1 AND steps.environment = ?2 AND substr(steps.resource, 1, 8) = 'network/'
+             ORDER BY steps.run DESC LIMIT ?3",
+        )
+        .bind(repository.as_str())
+        .bind(environment.as_str())
+        .bind(RUNS_LOOKED_AT)
+        .fetch_all(self.readers())
+        .await?;
+        // This request's are among them.
+        steps.retain(|(_, run, step, _)| {
+            !of_the_network
+                .iter()
+                .any(|other| (&other.1, &other.2) == (run, step))
+        });
+        steps.extend(of_the_network);
         let mut over: BTreeSet<ResourceName> = BTreeSet::new();
         for (of, run, step, state) in steps {
             let step: Step = from_json("step", &step)?;
@@ -121,22 +133,21 @@ impl Store {
                 }
             }
         }
-        let repositories: Vec<(String, String, String, String)> = sqlx::query_as(
-            "SELECT repository, request, resource, external_id FROM resources WHERE kind = ?1",
-        )
-        .bind(to_json("resource kind", &ResourceKind::Repository)?)
-        .fetch_all(self.readers())
-        .await?;
-        for (name, one) in &mut all {
-            let is_it = |(of, asked, resource): (&str, &str, &str)| {
-                of == repository.as_str() && asked == request.to_string() && resource == name.as_str()
-            };
-            one.taken = repositories
-                .iter()
-                .filter(|(of, asked, resource, _)| !is_it((of, asked, resource)))
-                .map(|(_, _, _, external_id)| external_id.clone())
-                .filter(|_| name.as_str().starts_with("repository/") && !one.begun.is_empty())
-                .collect();
+        let is_begun_repository = |(name, one): &(&ResourceName, &mut Provenance)| {
+            name.as_str().starts_with("repository/") && !one.begun.is_empty()
+        };
+        for (name, one) in all.iter_mut().filter(is_begun_repository) {
+            let taken: Vec<String> = sqlx::query_scalar(
+                "SELECT external_id FROM resources
+                 WHERE kind = ?1 AND NOT (repository = ?2 AND request = ?3 AND resource = ?4)",
+            )
+            .bind(to_json("resource kind", &ResourceKind::Repository)?)
+            .bind(repository.as_str())
+            .bind(request.to_string())
+            .bind(name.as_str())
+            .fetch_all(self.readers())
+            .await?;
+            one.taken = taken.into_iter().collect();
         }
         Ok(all)
     }

@@ -18,7 +18,7 @@ spec:
   repository: {name: site}
 ";
 /// What stands in the way is told so.
-const NOT_OURS: &str = "a project stands there that Landfall did not record making";
+const NOT_OURS: &str = "a project stands there that Landfall did not record making for this request";
 
 /// A world that makes repositories, and in which grace owns the team's group.
 async fn start() -> World {

@@ -1,5 +1,7 @@
 //! What is left of a request that is gone: taken by another team, or left uncounted to get past a limit.
 
+use landfall::provider::simulator::{Call, Effect, Trouble};
+
 use crate::support::people::{DONE, MergeRequest, REFUSED, WAITING};
 use crate::support::world::{Settings, World};
 
@@ -164,4 +166,42 @@ async fn a_limit_that_is_evaded_by_retaining_and_asking_again() {
         .await;
     lands(&world, &swap).await;
     assert!(world.dead_keys().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_is_evaded_by_cancelling_a_deletion() {
+    let world = World::with(Settings {
+        more_rules: "    limits: {coresPerTeam: 2}\n",
+        ..Settings::default()
+    })
+    .await;
+    let (one, two) = ("requests/web-team/one.yaml", "requests/web-team/two.yaml");
+    let asked = world
+        .dana()
+        .opens("one", &[(one, Some(&machine("one", "Delete")))])
+        .await;
+    lands(&world, &asked).await;
+    let endless = Trouble::new(Call::Work, 1, Effect::NeverFinishes);
+    let endless = endless.about("virtual-machine/web".parse().unwrap());
+    world.cloud().order(endless).await.unwrap();
+    let gone = world.dana().opens("no-one", &[(one, None)]).await;
+    gone.shows(WAITING, &["press **Approve**"]).await;
+    world.ada().approves(&gone).await;
+    gone.shows("✅ Ready to merge", &["merge it now"]).await;
+    world.ada().merges(&gone).await;
+    gone.shows("🚧 Provisioning", &["`/landfall cancel` stops"]).await;
+    world.dana().comments(&gone, "/landfall cancel").await;
+    gone.shows("⏹️ Cancelled", &["`/landfall retry` goes on"]).await;
+    let again = world
+        .dana()
+        .opens("two", &[(two, Some(&machine("two", "Delete")))])
+        .await;
+    again
+        .shows(REFUSED, &["over-limit", "`2 that are left of Project/one`"])
+        .await;
+    world.dana().comments(&gone, "/landfall retry").await;
+    gone.shows(DONE, &[]).await;
+    world.settles().await;
+    world.dana().comments(&again, "/landfall plan").await;
+    again.shows(WAITING, &["press **Approve**"]).await;
 }

@@ -100,9 +100,9 @@ async fn what_stands_there_and_is_not_ours_is_left_alone() {
     let failure = world.fails(&order(1, Action::Create, site(dana_and_eve()))).await;
     assert_eq!(failure.class, FailureClass::User);
     assert!(
-        failure
-            .reason
-            .contains("a project stands there that Landfall did not record making: shop/web/site"),
+        failure.reason.contains(
+            "a project stands there that Landfall did not record making for this request: shop/web/site"
+        ),
         "{failure}"
     );
     assert!(failure.reason.contains("Ask for another name"), "{failure}");

@@ -284,7 +284,7 @@ async fn find_or_free(
         None => "the forge does not say by whom".to_owned(),
     };
     let reason = format!(
-        "a project stands there that Landfall did not record making: {} (project {}, {maker}). Ask for another name, or \
+        "a project stands there that Landfall did not record making for this request: {} (project {}, {maker}). Ask for another name, or \
          have its owners rename or delete it",
         other.path, other.id
     );
