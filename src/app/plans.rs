@@ -180,17 +180,20 @@ impl Plans {
             .await?)
     }
 
-    /// What is on record of what a step works on, and the mark of the step, which counts among it: it may have acted.
+    /// What is on record of what a step works on, and of its environment's network; and the mark of the step, which
+    /// counts among it: it may have acted.
     pub(super) async fn provenance_of(
         &self,
         scope: &Scope,
         step: &StepKey,
-    ) -> Result<(Provenance, Mark), AppError> {
+    ) -> Result<(Provenance, Provenance, Mark), AppError> {
         let mark = self.marking_key.mark(&scope.repository, &scope.request, step);
         let mut provenance = self.provenance(scope).await?;
-        let mut one = provenance.remove(&step.resource).unwrap_or_default();
+        let mut one = provenance.get(&step.resource).cloned().unwrap_or_default();
         one.begun.insert(mark.clone());
-        Ok((one, mark))
+        let network = ResourceName::new(format!("network/{}", scope.environment_name));
+        let network = network.ok().and_then(|name| provenance.remove(&name));
+        Ok((one, network.unwrap_or_default(), mark))
     }
 
     /// Plans what was signed off once more, before anything is done: a run is made, or a step is begun again.

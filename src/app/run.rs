@@ -159,7 +159,7 @@ impl Runner {
             run: work.run.id,
             resource: resource.clone(),
         };
-        let (provenance, mark) = self.plans.provenance_of(&work.scope, &key).await?;
+        let (provenance, network, mark) = self.plans.provenance_of(&work.scope, &key).await?;
         let order = Order {
             key,
             scope: work.scope.clone(),
@@ -174,6 +174,7 @@ impl Runner {
                 .protects(step.resource.kind),
             resource: step.resource.clone(),
             provenance,
+            network,
             mark,
             module: step.module.clone(),
             planned: step.planned.clone(),

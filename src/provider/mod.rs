@@ -133,6 +133,9 @@ pub struct Order {
     /// What is on record of it: what stands there and is not that is never touched.
     #[serde(default)]
     pub provenance: Provenance,
+    /// What is on record of its environment's network.
+    #[serde(default)]
+    pub network: Provenance,
     /// What this step puts on what it makes.
     #[serde(default)]
     pub mark: Mark,

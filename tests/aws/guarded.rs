@@ -375,8 +375,9 @@ async fn the_roles_of_the_template_do_what_they_are_for_and_no_more() {
     let mut update = known(update, "storage/receipts", ResourceKind::Storage);
     let change = only(answered(&ours, &mut update).await.unwrap());
     assert_eq!(change.action, Action::Update);
+    let receipts: ResourceName = "storage/receipts".parse().unwrap();
     assert_eq!(
-        ours.observe(&world.scope(), &BTreeMap::new())
+        ours.observe(&world.scope(), &[(receipts.clone(), begun(&receipts))].into())
             .await
             .unwrap()
             .len(),

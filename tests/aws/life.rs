@@ -33,6 +33,7 @@ async fn a_storage_is_made_changed_and_destroyed() {
     let run = create.key.run.to_string();
     let expected = [
         ("landfall:environment", "dev"),
+        ("landfall:mark", create.mark.as_str()),
         ("landfall:module", "storage/1.0.0"),
         ("landfall:repository", "platform"),
         ("landfall:request", "Project/shop"),

@@ -4,7 +4,6 @@
 use landfall::catalog::{Catalog, Subject};
 use landfall::domain::module::PlannedModule;
 use landfall::domain::plan::PlannedChange;
-use landfall::domain::provenance::{Mark, Provenance};
 use landfall::domain::request::Request;
 use landfall::domain::request::check::{ChangedFile, check_file};
 use landfall::domain::rules::Rules;
@@ -131,7 +130,14 @@ impl Yard {
                 .iter()
                 .map(|name| (name.parse().unwrap(), kind(name)))
                 .collect(),
-            provenance: BTreeMap::new(),
+            provenance: request
+                .resources
+                .iter()
+                .map(|resource| resource.name.clone())
+                .chain(known.iter().map(|name| name.parse().unwrap()))
+                .chain(["network/dev".parse().unwrap()])
+                .map(|name: ResourceName| (name.clone(), begun(&name)))
+                .collect(),
             pending: None,
             scope,
         }
@@ -154,11 +160,10 @@ impl Yard {
             .desired
             .iter()
             .find(|resource| resource.name == change.resource);
+        let key = super::step(self.runs, &change.resource);
         Order {
-            key: StepKey {
-                run: RunId(uuid::Uuid::from_u64_pair(0, self.runs)),
-                resource: change.resource.clone(),
-            },
+            mark: mark_of(&key),
+            key,
             scope: question.scope.clone(),
             generation: Generation(self.runs),
             action: change.action,
@@ -170,8 +175,8 @@ impl Yard {
                 properties: BTreeMap::new(),
                 depends_on: vec![],
             }),
-            provenance: Provenance::default(),
-            mark: Mark::default(),
+            provenance: begun(&change.resource),
+            network: begun(&"network/dev".parse().unwrap()),
             module: question.modules.get(&change.resource).cloned(),
             planned: change.module.clone(),
         }

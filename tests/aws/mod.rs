@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use landfall::clock::{Clock, SystemClock};
-use landfall::domain::ids::{Digest, Generation, RunId, StepKey};
+use landfall::domain::ids::{Digest, Generation, ResourceName, RunId, StepKey};
 use landfall::domain::module::{Module, Parameter, Part, PlannedModule};
 use landfall::domain::plan::{Action, Resource, ResourceKind};
-use landfall::domain::provenance::{Mark, Provenance};
+use landfall::domain::provenance::{Mark, MarkingKey, Provenance};
 use landfall::domain::rules::{Aws as AwsRules, Environment, Network, ProviderKind};
 use landfall::domain::step::{Failure, FailureClass};
 use landfall::http_client::{HttpClientOptions, build};
@@ -175,19 +175,22 @@ impl World {
             template: template.to_string(),
             parameters: BTreeMap::new(),
         };
+        let key = step(run, &resource.name);
         let order = Order {
-            key: StepKey {
-                run: RunId(uuid::Uuid::from_u64_pair(0, run)),
-                resource: resource.name.clone(),
-            },
+            mark: mark_of(&key),
+            key,
             scope: self.scope(),
             generation: Generation(run),
             action,
             final_snapshot: false,
             protected: false,
+            provenance: begun(&resource.name),
+            network: begun(
+                &format!("network/{}", self.scope().environment_name)
+                    .parse()
+                    .unwrap(),
+            ),
             resource,
-            provenance: Provenance::default(),
-            mark: Mark::default(),
             module: None,
             planned: None,
         };
@@ -313,6 +316,31 @@ impl World {
 }
 
 /// An order with that module and that signed for it.
+fn step(run: u64, resource: &ResourceName) -> StepKey {
+    StepKey {
+        run: RunId(uuid::Uuid::from_u64_pair(0, run)),
+        resource: resource.clone(),
+    }
+}
+
+/// The mark of a step of `Project/shop`.
+fn mark_of(step: &StepKey) -> Mark {
+    let key = MarkingKey::new([1; 32]);
+    key.mark(
+        &"platform".parse().unwrap(),
+        &"Project/shop".parse().unwrap(),
+        step,
+    )
+}
+
+/// As the store has it when many runs began something, and none lived to record it.
+fn begun(resource: &ResourceName) -> Provenance {
+    Provenance {
+        begun: (0..64).map(|run| mark_of(&step(run, resource))).collect(),
+        ..Provenance::default()
+    }
+}
+
 fn signed(order: Order, module: Module, parts: Vec<Part>) -> Order {
     let planned = PlannedModule {
         name: module.name.clone(),

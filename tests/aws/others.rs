@@ -44,6 +44,14 @@ async fn a_stack_of_somebody_else_is_neither_adopted_nor_changed_nor_destroyed()
             ]),
             "of repository another",
         ),
+        (
+            json!([
+                {"Key": "landfall:repository", "Value": "platform"}, {"Key": "landfall:environment", "Value": "dev"},
+                {"Key": "landfall:request", "Value": "Project/shop"}, {"Key": "landfall:team", "Value": "web-team"},
+                {"Key": "landfall:resource", "Value": "storage/receipts"}, {"Key": "landfall:mark", "Value": "landfall-0123456789abcdef0123456789abcdef"},
+            ]),
+            "Landfall did not record making it",
+        ),
     ] {
         world.by_hand(&name, &plain("theirs"), tags).await;
         for action in [Action::Create, Action::Update, Action::Delete] {
@@ -62,6 +70,33 @@ async fn a_stack_of_somebody_else_is_neither_adopted_nor_changed_nor_destroyed()
         }
     }
     succeeded(world.done(&create).await);
+}
+
+/// Somebody deletes a stack that is recorded and makes their own under its name, with every tag of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_that_was_put_in_the_place_of_ours_is_neither_changed_nor_destroyed() {
+    let world = World::new().await;
+    let create = world.order(1, Action::Create, "storage/receipts", &plain("receipts"));
+    let name = world.name(&create);
+    let (id, _) = succeeded(world.done(&create).await);
+    let tags = world.stack(&name).await["Tags"].clone();
+    let delete = json!([["cloudformation", "delete_stack", {"StackName": name}]]);
+    world.cloud.asked(delete).await;
+    world.is_gone(&name).await;
+    world.by_hand(&name, &plain("theirs"), tags).await;
+    let recorded = |order: Order| Order {
+        provenance: Provenance {
+            recorded: [id.clone()].into(),
+            ..Provenance::default()
+        },
+        ..order
+    };
+    let change = recorded(world.order(2, Action::Update, "storage/receipts", &plain("receipts")));
+    let reason = failed(world.done(&change).await, FailureClass::Refused);
+    assert!(reason.contains("Landfall did not record making it"), "{reason}");
+    let destroy = recorded(world.order(3, Action::Delete, "storage/receipts", &json!({})));
+    succeeded(world.done(&destroy).await);
+    assert_eq!(world.buckets().await, ["theirs"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,6 +33,13 @@ fn fields(versioning: bool) -> BTreeMap<String, Value> {
     ])
 }
 
+/// What is on record of a resource that steps began.
+fn on_record(name: &str) -> (ResourceName, Provenance) {
+    let name: ResourceName = name.parse().unwrap();
+    let provenance = begun(&name);
+    (name, provenance)
+}
+
 pub(super) fn question(world: &World) -> Question {
     Question {
         scope: world.scope(),
@@ -40,7 +47,7 @@ pub(super) fn question(world: &World) -> Question {
         modules: BTreeMap::new(),
         signed: BTreeMap::new(),
         known: vec![],
-        provenance: BTreeMap::new(),
+        provenance: ["network/dev"].map(on_record).into(),
         pending: None,
     }
 }
@@ -51,6 +58,7 @@ pub(super) fn wanted(mut question: Question, world: &World, name: &str, template
     let mut resource = order.resource;
     let spec = template.pointer("/Metadata/Landfall/spec").cloned();
     resource.properties = serde_json::from_value(spec.unwrap_or(json!({}))).unwrap();
+    question.provenance.extend([on_record(name)]);
     question
         .modules
         .insert(resource.name.clone(), order.module.unwrap());
@@ -61,6 +69,7 @@ pub(super) fn wanted(mut question: Question, world: &World, name: &str, template
 /// With one more that Landfall made.
 pub(super) fn known(mut question: Question, name: &str, kind: ResourceKind) -> Question {
     question.known.push((name.parse().unwrap(), kind));
+    question.provenance.extend([on_record(name)]);
     question
 }
 
@@ -666,7 +675,7 @@ async fn guarded(looking: &[&str]) -> World {
         &order.resource.name,
         order.resource.kind,
         order.module.as_ref().unwrap(),
-        &order.key,
+        (&order.key, &order.mark),
     );
     let tags: Vec<Value> = tags
         .iter()
@@ -735,7 +744,10 @@ async fn what_stands_of_a_request_is_seen_and_nothing_else() {
     world.until("by-hand", "CREATE_COMPLETE").await;
 
     let observed = planner(&world)
-        .observe(&world.scope(), &BTreeMap::new())
+        .observe(
+            &world.scope(),
+            &["storage/receipts", "storage/pictures"].map(on_record).into(),
+        )
         .await
         .unwrap();
     let mut seen = Vec::new();

@@ -256,6 +256,7 @@ async fn a_change_of_the_deletion_policy_alone_is_planned() {
     let name = resource.name.clone();
     let question = Question {
         modules: BTreeMap::from([(name.clone(), wanted.module.unwrap())]),
+        provenance: [(name.clone(), begun(&name))].into(),
         known: vec![(name, resource.kind)],
         desired: vec![resource],
         ..planning::question(&world)

@@ -129,6 +129,7 @@ fn order(number: usize) -> Order {
         protected: false,
         resource,
         provenance: Provenance::default(),
+        network: Provenance::default(),
         mark: Mark::default(),
         module: Some(module),
         planned: Some(planned),

@@ -232,6 +232,7 @@ fn order(run: u64, action: Action, resource: Resource) -> Order {
             begun: [mark.clone()].into(),
             ..Provenance::default()
         },
+        network: Provenance::default(),
         mark,
         scope: scope(),
         generation: Generation(run),

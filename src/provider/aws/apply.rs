@@ -16,12 +16,11 @@ use super::stack::{
 };
 use super::template::Template;
 use crate::clock::Clock;
-use crate::domain::ids::Digest;
 use crate::domain::module::{Module, Parameter, PlannedModule};
 use crate::domain::plan::{Action, ResourceKind};
 use crate::domain::rules::Network;
 use crate::domain::step::{Failure, FailureClass};
-use crate::provider::{Order, Progress, Provider, Scope, Token};
+use crate::provider::{Order, Progress, Provider, Token};
 
 /// The most bytes of a template that CloudFormation takes in a call.
 const LARGEST_TEMPLATE: usize = 51_200;
@@ -61,7 +60,12 @@ impl AwsProvider {
         let calls = Calls::at(&self.access, &work.job.place).await?;
         let standing = calls.stack(&work.stack).await?;
         if let Some(standing) = &standing {
-            standing.check_owner(&order.scope, &order.resource.name, order.resource.kind)?;
+            standing.check_owner(
+                &order.scope,
+                &order.resource.name,
+                order.resource.kind,
+                &order.provenance,
+            )?;
         }
         let creates = matches!(order.action, Action::Create | Action::Recreate);
         match standing {
@@ -118,13 +122,13 @@ impl AwsProvider {
             told: None,
             phase: Phase::Deleting,
         };
-        let step = order.key.to_string();
         Ok(Work {
             order,
             module,
             planned,
             stack,
-            change_set: format!("landfall-apply-{}", Digest::of(step.as_bytes()).short()),
+            // By the step's mark: one of that name that somebody else made would be executed.
+            change_set: change_set_name(order),
             job,
         })
     }
@@ -238,7 +242,7 @@ impl AwsProvider {
                         &order.resource.name,
                         order.resource.kind,
                         module,
-                        &order.key,
+                        (&order.key, &order.mark),
                     ),
                     token: &call_token(&order.key, id, self.clock.now()),
                     keep_failed: job.keep_failed,
@@ -271,16 +275,16 @@ impl AwsProvider {
         }
         let place = Place::of(scope, Role::Applying)?;
         let calls = Calls::at(&self.access, &place).await?;
-        let found = calls
-            .stack(&stack_name(scope, &resource.name, resource.kind))
-            .await?;
-        let Some(standing) = found else {
+        // The very one that was recorded, whatever bears its name by now.
+        let recorded = order.provenance.recorded.first().cloned();
+        let name = recorded.unwrap_or_else(|| stack_name(scope, &resource.name, resource.kind));
+        let Some(standing) = calls.stack(&name).await? else {
             return Ok(Progress::Succeeded {
                 external_id: String::new(),
                 outputs: BTreeMap::new(),
             });
         };
-        standing.check_owner(scope, &resource.name, resource.kind)?;
+        standing.check_owner(scope, &resource.name, resource.kind, &order.provenance)?;
         let now = self.clock.now();
         let job = Job {
             place,
@@ -372,6 +376,15 @@ impl AwsProvider {
     }
 }
 
+/// The name of an order's change set. Nobody knows it before it is there.
+fn change_set_name(order: &Order) -> String {
+    let mark = order.mark.as_str();
+    format!(
+        "landfall-apply-{}",
+        mark.strip_prefix("landfall-").unwrap_or(mark)
+    )
+}
+
 /// What RDS calls the database of a stack.
 async fn database(calls: &Calls<'_>, stack: &str) -> Result<Option<String>, Failure> {
     let resources = calls.resources(stack).await?.into_iter();
@@ -403,7 +416,7 @@ async fn parameters(
         .iter()
         .any(|(name, parameter)| asks_for_network(parameter) && !is_resolved(name))
     {
-        Some(network(calls, &order.scope).await?)
+        Some(network(calls, order).await?)
     } else {
         None
     };
@@ -434,7 +447,8 @@ pub(super) fn protection(standing: Option<&Standing>) -> String {
 }
 
 /// The id of the environment's network, and of its private subnets, parted by commas.
-async fn network(calls: &Calls<'_>, scope: &Scope) -> Result<(String, String), Failure> {
+async fn network(calls: &Calls<'_>, order: &Order) -> Result<(String, String), Failure> {
+    let scope = &order.scope;
     let environment = &scope.environment_name;
     match &scope.environment.network {
         Some(Network::Given {
@@ -460,6 +474,7 @@ async fn network(calls: &Calls<'_>, scope: &Scope) -> Result<(String, String), F
                 scope,
                 &network_resource(environment.as_str())?,
                 ResourceKind::Network,
+                &order.network,
             )?;
             match standing.meaning()? {
                 Meaning::Standing | Meaning::RolledBack => {}
@@ -480,7 +495,7 @@ async fn network(calls: &Calls<'_>, scope: &Scope) -> Result<(String, String), F
     }
 }
 
-fn network_resource(environment: &str) -> Result<crate::domain::ids::ResourceName, Failure> {
+pub(super) fn network_resource(environment: &str) -> Result<crate::domain::ids::ResourceName, Failure> {
     format!("network/{environment}")
         .parse()
         .map_err(|error: crate::domain::ids::InvalidId| internal(error.to_string()))

@@ -8,6 +8,7 @@ use crate::domain::cloud_name::cloud_name;
 use crate::domain::ids::{ResourceName, StepKey};
 use crate::domain::module::Module;
 use crate::domain::plan::ResourceKind;
+use crate::domain::provenance::{Mark, Provenance};
 use crate::domain::step::{Failure, FailureClass};
 use crate::provider::Scope;
 
@@ -30,6 +31,8 @@ pub const MODULE: &str = "landfall:module";
 pub const RUN: &str = "landfall:run";
 /// Tag: the step that last changed it.
 pub const STEP: &str = "landfall:step";
+/// Tag: the mark of that step, by which a stack is known that nobody lived to record.
+pub const MARK: &str = "landfall:mark";
 
 /// The parameter of a template that says whether what it makes is protected against deletion.
 const PROTECTION_PARAMETER: &str = "DeletionProtection";
@@ -95,12 +98,13 @@ pub fn tags(
     resource: &ResourceName,
     kind: ResourceKind,
     module: &Module,
-    step: &StepKey,
+    (step, mark): (&StepKey, &Mark),
 ) -> Vec<Tag> {
     let mut tags = owner_tags(scope, resource, kind);
     tags.insert(MODULE, format!("{}/{}", module.name, module.version));
     tags.insert(RUN, step.run.to_string());
     tags.insert(STEP, step.to_string());
+    tags.insert(MARK, mark.to_string());
     tags.into_iter()
         .map(|(key, value)| Tag::builder().key(key).value(value).build())
         .collect()
@@ -247,8 +251,9 @@ impl Standing {
         self.tags.get(STEP).is_some_and(|found| found == step)
     }
 
-    /// Whether it is the stack of that resource: what bears other tags is not ours to look at, change or destroy. A
-    /// stack with nothing in it may lack tags.
+    /// Whether it is the stack of that resource: the very one that was recorded, or one that bears the mark of a step
+    /// that began to make it. Nothing else is ours to look at, change or destroy: names and other tags are anybody's to
+    /// write who may make stacks in the account. A stack with nothing in it may lack tags.
     ///
     /// # Errors
     /// Refused, with whose it is.
@@ -257,17 +262,21 @@ impl Standing {
         scope: &Scope,
         resource: &ResourceName,
         kind: ResourceKind,
+        provenance: &Provenance,
     ) -> Result<(), Failure> {
         let tag = |name: &str| self.tags.get(name).map(String::as_str);
-        let is_untagged = !self.tags.keys().any(|name| name.starts_with("landfall:"));
-        let ours = owner_tags(scope, resource, kind);
-        if ours.iter().all(|(name, value)| tag(name) == Some(value))
-            || (is_untagged && self.meaning()? == Meaning::Empty)
-        {
+        if provenance.is_recorded(&self.id) || provenance.is_begun(&self.id, tag(MARK)) {
             return Ok(());
         }
-        let whose = match (tag(REPOSITORY), tag(ENVIRONMENT)) {
-            (Some(repository), Some(environment)) => format!(
+        let is_untagged = !self.tags.keys().any(|name| name.starts_with("landfall:"));
+        if is_untagged && self.meaning()? == Meaning::Empty {
+            return Ok(());
+        }
+        let ours = owner_tags(scope, resource, kind);
+        let looks_like_ours = ours.iter().all(|(name, value)| tag(name) == Some(value));
+        let whose = match (looks_like_ours, tag(REPOSITORY), tag(ENVIRONMENT)) {
+            (true, ..) => format!("bears the tags of {resource}, and Landfall did not record making it"),
+            (false, Some(repository), Some(environment)) => format!(
                 "belongs to {} of {} of repository {repository} in {environment}",
                 tag(RESOURCE).unwrap_or("something"),
                 tag(REQUEST).unwrap_or("no request"),
@@ -333,32 +342,66 @@ mod tests {
         assert_eq!(unknown.unwrap_err().class, FailureClass::Internal);
     }
 
+    const ID: &str = "arn:aws:cloudformation:x:1:stack/s/1";
+
+    fn recorded(id: &str) -> Provenance {
+        Provenance {
+            recorded: [id.to_owned()].into(),
+            ..Provenance::default()
+        }
+    }
+
     #[test]
-    fn a_stack_says_whose_it_is() {
+    fn a_stack_is_ours_by_its_number_or_by_the_mark_of_a_step_and_by_nothing_else() {
+        let (shop, other) = (scope("platform", "Project/shop"), scope("other", "Project/shop"));
         let name: ResourceName = "database/orders".parse().unwrap();
-        let whose = |standing: &Standing, scope: &Scope| {
+        let step = |run: u128| StepKey {
+            run: crate::domain::ids::RunId(uuid::Uuid::from_u128(run)),
+            resource: name.clone(),
+        };
+        let key = crate::domain::provenance::MarkingKey::new([1; 32]);
+        let mark = |run| key.mark(&shop.repository, &shop.request, &step(run));
+        let begun = Provenance {
+            begun: [mark(1)].into(),
+            ..Provenance::default()
+        };
+        let marked = |run| {
+            let mark = mark(run);
+            let mut standing = standing("CREATE_COMPLETE", &ORDERS);
+            standing.tags.insert(MARK.to_owned(), mark.to_string());
             standing
-                .check_owner(scope, &name, ResourceKind::Database)
-                .map_err(|failure| failure.reason)
         };
         let ours = standing("CREATE_COMPLETE", &ORDERS);
-        assert_eq!(whose(&ours, &scope("platform", "Project/shop")), Ok(()));
-        for other in [scope("other", "Project/shop"), scope("platform", "Project/web")] {
-            let refused = whose(&ours, &other).unwrap_err();
-            assert!(
-                refused.contains("belongs to database/orders of Project/shop of repository platform in dev"),
-                "{refused}"
-            );
-        }
-        let by_hand = whose(
-            &standing("CREATE_COMPLETE", &[]),
-            &scope("platform", "Project/shop"),
-        );
-        assert!(by_hand.unwrap_err().contains("was not made by Landfall"));
+        let by_hand = standing("CREATE_COMPLETE", &[]);
         let empty = standing("REVIEW_IN_PROGRESS", &[]);
-        assert_eq!(whose(&empty, &scope("platform", "Project/shop")), Ok(()));
         let empty_of_another = standing("REVIEW_IN_PROGRESS", &ORDERS);
-        assert!(whose(&empty_of_another, &scope("other", "Project/shop")).is_err());
+        let nothing = Provenance::default();
+        let (it, another) = (recorded(ID), recorded("arn:aws:cloudformation:x:1:stack/s/2"));
+        let tags = "bears the tags of database/orders, and Landfall did not record making it";
+        let whose = "belongs to database/orders of Project/shop of repository platform in dev";
+        for (standing, scope, provenance, refused) in [
+            (&ours, &shop, &it, None),
+            (&by_hand, &shop, &it, None),
+            (&marked(1), &shop, &begun, None),
+            (&marked(2), &shop, &begun, Some(tags)),
+            (&marked(1), &shop, &nothing, Some(tags)),
+            (&ours, &shop, &nothing, Some(tags)),
+            (&ours, &shop, &another, Some(tags)),
+            (&ours, &other, &another, Some(whose)),
+            (&by_hand, &shop, &begun, Some("was not made by Landfall")),
+            (&empty, &shop, &nothing, None),
+            (&empty_of_another, &other, &nothing, Some(whose)),
+        ] {
+            let checked = standing.check_owner(scope, &name, ResourceKind::Database, provenance);
+            let reason = checked.err().map(|failure| failure.reason);
+            match refused {
+                None => assert_eq!(reason, None),
+                Some(words) => assert!(
+                    reason.as_ref().is_some_and(|one| one.contains(words)),
+                    "{reason:?}"
+                ),
+            }
+        }
     }
 
     #[test]
@@ -371,12 +414,11 @@ mod tests {
         let tags = owner_tags(&shop, &name, ResourceKind::Network);
         let tags: Vec<(&str, &str)> = tags.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let network = standing("CREATE_COMPLETE", &tags);
-        assert!(network.check_owner(&web, &name, ResourceKind::Network).is_ok());
-        assert!(
-            network
-                .check_owner(&scope("other", "Project/web"), &name, ResourceKind::Network)
-                .is_err()
-        );
+        let check =
+            |scope: &Scope, provenance| network.check_owner(scope, &name, ResourceKind::Network, &provenance);
+        assert!(check(&web, recorded(ID)).is_ok());
+        assert!(check(&web, Provenance::default()).is_err());
+        assert!(check(&scope("other", "Project/web"), Provenance::default()).is_err());
         assert_eq!(network_stack_name(&shop), network_stack_name(&web));
         assert_ne!(
             stack_name(&shop, &"database/a".parse().unwrap(), ResourceKind::Database),

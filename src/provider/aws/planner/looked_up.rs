@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{Round, internal, kinds};
 use crate::domain::module::{Module, Parameter};
-use crate::domain::plan::Resource;
+use crate::domain::plan::{Resource, ResourceKind};
 use crate::domain::rules::Network;
 use crate::domain::step::{Failure, FailureClass};
-use crate::provider::aws::apply::protection;
+use crate::provider::aws::apply::{network_resource, protection};
 use crate::provider::aws::images;
 use crate::provider::aws::network::{self, Subnet};
 use crate::provider::aws::stack::{NETWORK_OUTPUT, PRIVATE_SUBNETS_OUTPUT, Standing, network_stack_name};
@@ -186,6 +186,16 @@ impl Round<'_> {
             _ => PRIVATE_SUBNETS_OUTPUT,
         };
         let standing = self.calls.stack(&name).await?;
+        if let Some(standing) = &standing {
+            let resource = network_resource(self.question.scope.environment_name.as_str())?;
+            let provenance = self.question.provenance_of(&resource);
+            standing.check_owner(
+                &self.question.scope,
+                &resource,
+                ResourceKind::Network,
+                &provenance,
+            )?;
+        }
         let value = standing.and_then(|standing| standing.outputs.get(output).cloned());
         value.ok_or_else(|| internal(format!("stack {name} has no output {output}")))
     }

@@ -104,7 +104,7 @@ impl Planner for AwsPlanner {
     async fn observe(
         &self,
         scope: &Scope,
-        _: &BTreeMap<ResourceName, Provenance>,
+        provenance: &BTreeMap<ResourceName, Provenance>,
     ) -> Result<Vec<Observed>, Failure> {
         let calls = Calls::at(&self.access, &Place::of(scope, Role::Planning)?).await?;
         let (mut observed, mut next) = (Vec::new(), None);
@@ -112,7 +112,8 @@ impl Planner for AwsPlanner {
             let (page, more) = calls.page_of_stacks(next).await?;
             for standing in &page {
                 if let Some((resource, kind)) = of_request(standing, scope) {
-                    standing.check_owner(scope, &resource, kind)?;
+                    let on_record = provenance.get(&resource).cloned().unwrap_or_default();
+                    standing.check_owner(scope, &resource, kind, &on_record)?;
                     observed.push(Observed {
                         resource,
                         kind,
@@ -204,7 +205,7 @@ impl Round<'_> {
         let Some(standing) = self.calls.stack(&stack_name(scope, name, kind)).await? else {
             return Ok(None);
         };
-        standing.check_owner(scope, name, kind)?;
+        standing.check_owner(scope, name, kind, &self.question.provenance_of(name))?;
         let stuck = |what: &str| {
             let reason = format!(
                 "stack {} is {}: {what} AWS says: {}",
@@ -336,10 +337,14 @@ impl Round<'_> {
         }
         let scope = &self.question.scope;
         let nothing = self.entry(name, kind, Action::NoOp, Vec::new(), None);
-        let Some(standing) = self.calls.stack(&stack_name(scope, name, kind)).await? else {
+        let provenance = self.question.provenance_of(name);
+        // The very one that was recorded, whatever bears its name by now.
+        let recorded = provenance.recorded.first().cloned();
+        let stack = recorded.unwrap_or_else(|| stack_name(scope, name, kind));
+        let Some(standing) = self.calls.stack(&stack).await? else {
             return Ok(Some(nothing));
         };
-        standing.check_owner(scope, name, kind)?;
+        standing.check_owner(scope, name, kind, &provenance)?;
         match standing.meaning()? {
             Meaning::Gone => return Ok(Some(nothing)),
             Meaning::Busy | Meaning::Going => {

@@ -179,6 +179,7 @@ fn order(run: u64, action: Action, resource: Resource) -> Order {
         action,
         resource,
         provenance: Provenance::default(),
+        network: Provenance::default(),
         mark: Mark::default(),
         module: None,
         planned: None,
