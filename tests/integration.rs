@@ -17,6 +17,7 @@ mod policies;
 mod queue;
 mod repository;
 mod sandbox;
+mod simulation;
 mod support;
 mod tidy;
 mod validate;
