@@ -25,7 +25,7 @@ use crate::forge::gitlab::webhook::{GitLabWebhook, SecretsError, WebhookSecrets}
 use crate::forge::gitlab::{GIT_USERNAME, GitLab, GitLabOptions, GitLabOptionsError};
 use crate::forge::{Forge, Webhook};
 use crate::git::{LazyMirror, MirrorDefaults};
-use crate::http::Http;
+use crate::http::{Http, Limits, raise_open_files};
 use crate::http_client::{self, HttpClientError, HttpClientOptions, Token};
 use crate::policy::Policies;
 use crate::provider::aws::{Aws, AwsOptions};
@@ -223,11 +223,9 @@ impl Landfall {
             self.webhooks.clone(),
             Arc::new(move || wake.hint()),
             self.proxies.clone(),
+            Limits::default().within(raise_open_files()),
         );
-        let (served, ()) = tokio::join!(http.serve(listener, shutdown.clone()), self.worker.run(shutdown));
-        if let Err(error) = served {
-            tracing::error!(%error, "the listener ended");
-        }
+        tokio::join!(http.serve(listener, shutdown.clone()), self.worker.run(shutdown));
         Ok(())
     }
 

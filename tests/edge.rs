@@ -16,7 +16,7 @@ use landfall::domain::key::Key;
 use landfall::domain::secret::Secret;
 use landfall::forge::Webhook;
 use landfall::forge::gitlab::webhook::{GitLabWebhook, WebhookSecrets};
-use landfall::http::{Http, Route};
+use landfall::http::{Http, Limits, Route};
 use landfall::wiring::{Landfall, Mark, listen};
 use rstest::rstest;
 use serde_json::json;
@@ -27,18 +27,18 @@ use tokio_util::sync::CancellationToken;
 use crate::support::named::assert_tests_exist;
 use crate::support::signature::sign;
 
-const OURS: [u8; 32] = *b"the signing key of requests.....";
-const THEIRS: [u8; 32] = *b"the signing key of another......";
-const NOW: i64 = 1_790_000_000;
+pub(crate) const OURS: [u8; 32] = *b"the signing key of requests.....";
+pub(crate) const THEIRS: [u8; 32] = *b"the signing key of another......";
+pub(crate) const NOW: i64 = 1_790_000_000;
 
 fn signing_token(key: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }
 
 /// A Landfall that listens for two repositories, the projects 15 and 16, and works on nothing.
-struct Door {
+pub(crate) struct Door {
     landfall: Landfall,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     clock: ManualClock,
     stored: Arc<AtomicUsize>,
     client: reqwest::Client,
@@ -53,11 +53,11 @@ impl Drop for Door {
 }
 
 impl Door {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::behind("[]").await
     }
 
-    async fn behind(proxies: &str) -> Self {
+    pub(crate) async fn behind(proxies: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().display();
         let repository = |id: &str, project: u64, key: &[u8]| {
@@ -99,6 +99,7 @@ impl Door {
                 count.fetch_add(1, Ordering::SeqCst);
             }),
             config.http.proxies.clone(),
+            Limits::default(),
         );
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -116,7 +117,7 @@ impl Door {
     }
 
     /// How many deliveries were taken.
-    fn stored(&self) -> usize {
+    pub(crate) fn stored(&self) -> usize {
         self.stored.load(Ordering::SeqCst)
     }
 
@@ -130,7 +131,7 @@ impl Door {
         asked.map(|pending| pending.key.to_string()).collect()
     }
 
-    async fn send(&self, call: Call) -> (u16, String) {
+    pub(crate) async fn send(&self, call: Call) -> (u16, String) {
         let method = reqwest::Method::from_bytes(call.method.as_bytes()).unwrap();
         let mut request = self
             .client
@@ -169,22 +170,22 @@ enum After {
 }
 
 /// One call to the door.
-struct Call {
+pub(crate) struct Call {
     method: &'static str,
     path: &'static str,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A merge request's event in a project.
-fn event(project: u64) -> Vec<u8> {
+pub(crate) fn event(project: u64) -> Vec<u8> {
     json!({"object_kind": "merge_request", "project": {"id": project}, "object_attributes": {"iid": 7}})
         .to_string()
         .into_bytes()
 }
 
 /// A delivery as GitLab would send it with that key.
-fn signed(key: &[u8], at: i64, body: Vec<u8>) -> Call {
+pub(crate) fn signed(key: &[u8], at: i64, body: Vec<u8>) -> Call {
     Call {
         method: "POST",
         path: "/webhooks/requests",
@@ -307,36 +308,35 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     assert_eq!((door.stored(), door.keys().await), (0, BTreeSet::new()));
 }
 
-fn from(source: &str, call: Call) -> Call {
+pub(crate) fn from(source: &str, call: Call) -> Call {
     call.with("x-forwarded-for", Some(source))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_guesses_at_secrets_is_not_listened_to_and_the_forge_is() {
+async fn who_guesses_at_secrets_is_told_to_wait_and_the_forge_is_served() {
     let door = Door::behind("[\"127.0.0.1\"]").await;
     let stranger = "198.51.100.1";
     for _ in 0..60 {
         let call = from(stranger, signed(&THEIRS, NOW, event(15)));
         assert_eq!(door.send(call).await.0, 401);
     }
-    // Even the right signature is not looked at now; another address in the header's beginning helps nobody.
+    // Another address in the header's beginning helps nobody.
     for source in [stranger, "203.0.113.9, 198.51.100.1"] {
-        let (status, said) = door.send(from(source, signed(&OURS, NOW, event(15)))).await;
+        let (status, said) = door.send(from(source, signed(&THEIRS, NOW, event(15)))).await;
         assert_eq!((status, said.as_str()), (429, "too many refused calls\n"));
     }
     assert_eq!(door.stored(), 0);
-    assert_eq!(
-        door.send(from("203.0.113.9", signed(&OURS, NOW, event(15))))
-            .await
-            .0,
-        200
-    );
+    // Who guesses from elsewhere is told the same as ever, and the right signature is taken from anywhere.
+    let elsewhere = from("203.0.113.9", signed(&THEIRS, NOW, event(15)));
+    assert_eq!(door.send(elsewhere).await.0, 401);
+    for source in ["203.0.113.9", stranger] {
+        let call = from(source, signed(&OURS, NOW, event(15)));
+        assert_eq!(door.send(call).await.0, 200, "{source}");
+    }
     door.clock.advance(Duration::from_secs(2));
     let at = door.clock.now().as_second();
-    assert_eq!(
-        door.send(from(stranger, signed(&OURS, at, event(15)))).await.0,
-        200
-    );
+    let call = from(stranger, signed(&THEIRS, at, event(15)));
+    assert_eq!(door.send(call).await.0, 401);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,12 @@
 //! What is listened to: webhooks, and questions after health.
 
+mod connections;
+mod files;
+mod listener;
 mod sources;
 mod webhook;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,17 +15,19 @@ use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get, post};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::domain::ids::RepositoryId;
 use crate::forge::Webhook;
 
-use sources::Sources;
+pub use connections::Limits;
+pub use files::raise_open_files;
 
-/// How many bodies of webhooks are held in memory at a time.
-const BODIES_AT_A_TIME: usize = 16;
+use connections::Connections;
+use listener::Listening;
+use sources::Sources;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -31,39 +35,41 @@ pub struct Http {
     app: Arc<App>,
     webhooks: Arc<BTreeMap<RepositoryId, Arc<dyn Webhook>>>,
     stored: Arc<dyn Fn() + Send + Sync>,
-    bodies: Arc<Semaphore>,
+    connections: Arc<Connections>,
     sources: Arc<Sources>,
+    /// The database is asked by one at a time, however many want to know.
+    asking: Arc<Mutex<()>>,
 }
 
 impl Http {
     /// `webhooks` verifies each repository's deliveries; `stored` is called once one is stored; `proxies` are believed
-    /// when they say where a call came from.
+    /// when they say where a call came from; `limits` are for whoever connects.
     #[must_use]
     pub fn new(
         app: Arc<App>,
         webhooks: BTreeMap<RepositoryId, Arc<dyn Webhook>>,
         stored: Arc<dyn Fn() + Send + Sync>,
         proxies: Vec<IpNet>,
+        limits: Limits,
     ) -> Self {
-        let bodies = Arc::new(Semaphore::new(BODIES_AT_A_TIME));
         Self {
             app,
             webhooks: Arc::new(webhooks),
             stored,
-            bodies,
+            connections: Arc::new(Connections::new(limits)),
             sources: Arc::new(Sources::new(proxies)),
+            asking: Arc::default(),
         }
     }
 
     /// Answers until `shutdown`; what is being answered then is answered to the end.
-    ///
-    /// # Errors
-    /// The listener's.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
-        let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service)
-            .with_graceful_shutdown(shutdown.cancelled_owned())
-            .await
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let listening = Listening {
+            connections: self.connections.clone(),
+            sources: self.sources.clone(),
+            clock: self.app.clock().clone(),
+        };
+        listening.serve(listener, self.router(), shutdown).await;
     }
 
     fn router(self) -> Router {
@@ -127,6 +133,7 @@ async fn healthy() -> &'static str {
 
 /// The process can do its work: the database answers.
 async fn ready(State(http): State<Http>) -> (StatusCode, &'static str) {
+    let _asking = http.asking.lock().await;
     match http.app.store().next_due().await {
         Ok(_) => (StatusCode::OK, "ready\n"),
         Err(error) => {

@@ -1,7 +1,7 @@
-//! Who calls, and how many refused calls of theirs are looked at.
+//! Who calls, and who guesses.
 //!
-//! A call that is refused costs us more than it costs a stranger: its body is read and its signature worked out first.
-//! Only refused calls count, so a forge may send as much as it likes.
+//! A right signature is never refused for what others sent from the same place: a forge may stand behind the proxy that
+//! everybody stands behind. Who guesses gets less room than others, and is told to wait.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
+
+use super::connections::Limits;
 
 /// Each refused call is held against its source for so long, one after the other…
 const EACH: SignedDuration = SignedDuration::from_secs(1);
@@ -35,6 +37,26 @@ impl Sources {
         }
     }
 
+    /// Where a connection came from, as far as is known before its headers.
+    pub(super) fn of_peer(&self, peer: IpAddr) -> IpAddr {
+        self.source(peer, &HeaderMap::new())
+    }
+
+    /// How many connections of a source are waited for that have proven nothing. Our proxies speak for many.
+    pub(super) fn most_of(&self, source: IpAddr, now: Timestamp, limits: &Limits) -> usize {
+        if self.is_proxy(source) {
+            limits.connections
+        } else if self.wait(source, now).is_some() {
+            limits.of_a_guesser
+        } else {
+            limits.of_one_source
+        }
+    }
+
+    fn is_proxy(&self, source: IpAddr) -> bool {
+        self.proxies.iter().any(|proxy| proxy.contains(&source))
+    }
+
     /// Where a call came from: the peer, or what our proxies say of it in `X-Forwarded-For`, read from the end, since
     /// anybody may write its beginning. A network of `/64` is one source: whoever has one address of it has them all.
     pub(super) fn source(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
@@ -45,8 +67,7 @@ impl Sources {
             .collect();
         let mut source = peer.to_canonical();
         for hop in hops.into_iter().rev() {
-            let is_proxy = self.proxies.iter().any(|proxy| proxy.contains(&source));
-            let (true, Ok(before)) = (is_proxy, hop.trim().parse::<IpAddr>()) else {
+            let (true, Ok(before)) = (self.is_proxy(source), hop.trim().parse::<IpAddr>()) else {
                 break;
             };
             source = before.to_canonical();
@@ -60,7 +81,7 @@ impl Sources {
         }
     }
 
-    /// How long a source has to wait until its calls are looked at again.
+    /// How long a source has to wait until it may guess again.
     pub(super) fn wait(&self, source: IpAddr, now: Timestamp) -> Option<SignedDuration> {
         let held_until = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
         let until = held_until.get(&remembered(&held_until, source))?;

@@ -6,6 +6,7 @@ mod exclusions;
 mod groups;
 mod ownership;
 mod persons;
+mod port;
 mod retained;
 mod sign_offs;
 

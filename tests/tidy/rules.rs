@@ -41,12 +41,14 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("figment", &["config"]),
     ("git2", &["git", "cli"]), // `validate` reads a checkout
     ("gitlab", &["forge"]),
+    ("hyper", &["http"]),
+    ("hyper_util", &["http"]),
     ("indicatif", &["cli"]),
     ("k8s_openapi", &["provider::aws"]),
     ("kube", &["provider::aws"]),
     ("minijinja", &["catalog"]),
     ("regorus", &["policy"]),
-    ("rustix", &["policy"]),
+    ("rustix", &["http", "policy"]),
     ("sqlx", &["store", "provider::simulator"]), // the make-believe cloud keeps a ledger of its own
 ];
 
