@@ -249,13 +249,15 @@ pub enum ForgeError {
     },
     /// The token is unknown, expired, or lacks the right.
     #[error(
-        "{activity}: the forge refused our token ({status}); it needs the scope `api` and the role Maintainer"
+        "{activity}: the forge refused our token ({status}: {reason}); it needs the scope `api` and the role Maintainer"
     )]
     Forbidden {
         /// What was being done.
         activity: String,
         /// HTTP status.
         status: u16,
+        /// The forge's own words.
+        reason: String,
     },
     /// It is not there.
     #[error("{activity}: not found")]
@@ -290,6 +292,9 @@ pub enum ForgeError {
         reason: String,
     },
 }
+
+/// Whether the pushes that were read, the newest first, are all that is asked for.
+pub type Enough<'a> = dyn Fn(&[PushEvent]) -> bool + Sync + 'a;
 
 /// One requests repository's project on its forge. Every answer is a fact of now; nothing is cached.
 #[async_trait]
@@ -335,6 +340,15 @@ pub trait Forge: Send + Sync {
     async fn set_status(&self, status: &CommitStatus) -> Result<(), ForgeError>;
     /// The pushes since then, oldest first.
     async fn pushes_since(&self, since: Timestamp) -> Result<Vec<PushEvent>, ForgeError>;
+    /// The same, from the newest back to where there are `enough`, or to that time.
+    async fn pushes_until(
+        &self,
+        since: Timestamp,
+        enough: &Enough<'_>,
+    ) -> Result<Vec<PushEvent>, ForgeError> {
+        let _ = enough;
+        self.pushes_since(since).await
+    }
     /// Opens an issue.
     async fn create_issue(&self, issue: &NewIssue) -> Result<Issue, ForgeError>;
     /// Closes an issue. Closing a closed one is fine.

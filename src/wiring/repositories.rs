@@ -21,9 +21,13 @@ fn failure(error: ForgeError) -> Failure {
         ForgeError::RateLimited { .. } => FailureClass::Throttled,
         ForgeError::Unavailable { .. } | ForgeError::Unexpected { .. } => FailureClass::Transient,
         ForgeError::Conflict { .. } => FailureClass::Conflict,
-        ForgeError::Forbidden { activity, status } => {
+        ForgeError::Forbidden {
+            activity,
+            status,
+            reason,
+        } => {
             let reason = format!(
-                "{activity}: the forge refused ({status}): the provisioning token needs the scope `api`, and the \
+                "{activity}: the forge refused ({status}: {reason}): the provisioning token needs the scope `api`, and the \
                  role Owner in the team's group"
             );
             return Failure::new(FailureClass::Refused, reason);

@@ -4,6 +4,7 @@
 
 mod exclusions;
 mod groups;
+mod listings;
 mod ownership;
 mod persons;
 mod port;

@@ -116,14 +116,29 @@ async fn a_listing_goes_on_after_a_short_page() {
 }
 
 #[tokio::test]
-async fn a_listing_without_end_is_an_error_and_not_cut_short() {
-    let peer = Peer::answering((0..200).map(|_| page("2", json!([note(1)])))).await;
-    let error = peer.gitlab.notes(Thread::MergeRequest(NUMBER)).await.unwrap_err();
+async fn a_listing_without_end_is_an_error_where_all_of_it_counts() {
+    let version = json!({"id": 1, "head_commit_sha": SHA, "created_at": "2026-09-21T14:00:00Z"});
+    let peer = Peer::answering((0..200).map(|_| page("2", json!([version])))).await;
+    let error = peer.gitlab.versions(NUMBER).await.unwrap_err();
     assert!(
         matches!(&error, ForgeError::Unexpected { reason, .. } if reason.contains("10000")),
         "{error}"
     );
     assert_eq!(peer.asked().len(), 100);
+}
+
+#[tokio::test]
+async fn a_listing_without_end_is_looked_through_and_left() {
+    let peer = Peer::answering((0..1_200).map(|_| page("2", json!([note(1)])))).await;
+    assert_eq!(
+        peer.gitlab
+            .notes(Thread::MergeRequest(NUMBER))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(peer.asked().len(), 1_000);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The GitLab adapter over real HTTP, against a peer that answers what a test told it to.
 #![allow(clippy::unwrap_used)] // clippy allows it in tests only, not in what they share
 
+mod listings;
 mod merge_requests;
 mod project;
 mod projects;

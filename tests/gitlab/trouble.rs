@@ -50,9 +50,13 @@ async fn when_nothing_remains_the_answer_counts_and_the_next_call_waits() {
 #[case(
     401,
     "{\"message\":\"401 Unauthorized\"}",
-    "the forge refused our token (401)"
+    "the forge refused our token (401: 401 Unauthorized)"
 )]
-#[case(403, "{\"message\":\"403 Forbidden\"}", "the forge refused our token (403)")]
+#[case(
+    403,
+    "{\"error\":\"insufficient_scope\",\"error_description\":\"The request requires higher privileges\"}",
+    "the forge refused our token (403: The request requires higher privileges)"
+)]
 #[case(404, "{\"message\":\"404 Not found\"}", "not found")]
 #[case(409, "{\"message\":\"SHA does not match\"}", "conflict: SHA does not match")]
 #[case(422, "{\"message\":[\"is too long\"]}", "refused (422): is too long")]

@@ -19,10 +19,8 @@ use crate::http_client::{self, Token};
 
 /// For one call, connection to last byte.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-const LARGEST_ANSWER: usize = 20 * 1024 * 1024;
+pub(super) const LARGEST_ANSWER: usize = 20 * 1024 * 1024;
 const LONGEST_REASON: usize = 500;
-const PER_PAGE: usize = 100;
-const MOST_PAGES: usize = 100;
 /// For an answer that asks for a pause without saying how long.
 const USUAL_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 /// A broken header must not silence us for good.
@@ -36,6 +34,10 @@ pub(super) enum CallError {
     Paused { until: Timestamp },
     #[error("{0}")]
     Unreachable(String),
+    #[error("{0}")]
+    TooSlow(String),
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge { limit: usize },
     #[error("status {status}: {reason}")]
     Status { status: StatusCode, reason: String },
     #[error("{0}")]
@@ -96,77 +98,28 @@ impl Client {
             .map_err(|error| forge_error(activity, error))
     }
 
-    /// A listing to its very end, one call a page.
-    ///
-    /// Not the crate's `paged`: that one takes a short page for the last one, but GitLab leaves out of a page of
-    /// notes what we may not see, so that a page in the middle can be short.
-    pub(super) async fn list<T>(
-        &self,
-        activity: String,
-        endpoint: impl Endpoint + Sync,
-    ) -> Result<Vec<T>, ForgeError>
-    where
-        T: DeserializeOwned,
-    {
-        let mut items = Vec::new();
-        let mut page = 1;
-        loop {
-            if page > MOST_PAGES {
-                let reason = format!("more than {} entries", MOST_PAGES * PER_PAGE);
-                return Err(ForgeError::Unexpected { activity, reason });
-            }
-            let answer = match self.page(&endpoint, page).await {
-                Ok(answer) => answer,
-                Err(error) => return Err(forge_error(activity, error)),
-            };
-            let entries: Vec<T> =
-                serde_json::from_slice(answer.body()).map_err(|error| ForgeError::Unexpected {
-                    activity: activity.clone(),
-                    reason: cut(&error.to_string()),
-                })?;
-            let last = is_last_page(answer.headers(), entries.len());
-            items.extend(entries);
-            if last {
-                return Ok(items);
-            }
-            page += 1;
-        }
+    /// Where an endpoint is.
+    pub(super) fn address(&self, endpoint: &str) -> Result<Url, url::ParseError> {
+        Url::parse(&format!("{}/api/v4/{endpoint}", self.base))
     }
 
-    async fn page(
-        &self,
-        endpoint: &(impl Endpoint + Sync),
-        page: usize,
-    ) -> Result<Response<Bytes>, ApiError<CallError>> {
-        let mut url = self.rest_endpoint(&endpoint.endpoint())?;
-        endpoint.parameters().add_to_url(&mut url);
-        url.query_pairs_mut()
-            .append_pair("per_page", &PER_PAGE.to_string())
-            .append_pair("page", &page.to_string());
-        self.rest_async(
-            http::Request::builder()
-                .method(endpoint.method())
-                .uri(url.as_str()),
-            Vec::new(),
-        )
-        .await
-    }
-
-    async fn send(
+    /// One call, whose answer is no longer than that many bytes.
+    pub(super) async fn send(
         &self,
         request: http::request::Builder,
         body: Vec<u8>,
+        largest: usize,
     ) -> Result<Response<Bytes>, CallError> {
         let request = request
             .header(header::ACCEPT, "application/json")
             .body(body)
             .map_err(|error| CallError::Unusable(error.to_string()))?;
         let token = self.token.now();
-        match self.send_as(request.clone(), &token).await {
+        match self.send_as(request.clone(), &token, largest).await {
             Err(CallError::Status {
                 status: StatusCode::UNAUTHORIZED,
                 ..
-            }) if self.token.renew(&token) => self.send_as(request, &self.token.now()).await,
+            }) if self.token.renew(&token) => self.send_as(request, &self.token.now(), largest).await,
             answer => answer,
         }
     }
@@ -175,6 +128,7 @@ impl Client {
         &self,
         mut request: http::Request<Vec<u8>>,
         token: &Secret,
+        largest: usize,
     ) -> Result<Response<Bytes>, CallError> {
         if let Some(until) = self.pause() {
             return Err(CallError::Paused { until });
@@ -185,11 +139,14 @@ impl Client {
         let mut request = reqwest::Request::try_from(request)
             .map_err(|error| CallError::Unusable(http_client::reason(&error)))?;
         *request.timeout_mut() = Some(CALL_TIMEOUT);
-        let response = self
-            .http
-            .execute(request)
-            .await
-            .map_err(|error| CallError::Unreachable(http_client::reason(&error)))?;
+        let response =
+            self.http
+                .execute(request)
+                .await
+                .map_err(|error| match http_client::reason(&error) {
+                    reason if error.is_timeout() && !error.is_connect() => CallError::TooSlow(reason),
+                    reason => CallError::Unreachable(reason),
+                })?;
         let status = response.status();
         tracing::debug!(%method, %path, status = status.as_u16(), "called GitLab");
         let now = self.clock.now();
@@ -203,10 +160,10 @@ impl Client {
             return Err(CallError::Unusable(redirected(response.headers())));
         }
         let headers = response.headers().clone();
-        let body = http_client::read_body(response, LARGEST_ANSWER)
+        let body = http_client::read_body(response, largest)
             .await
             .map_err(|error| match error {
-                http_client::BodyError::TooLarge { .. } => CallError::Unusable(error.to_string()),
+                http_client::BodyError::TooLarge { limit } => CallError::TooLarge { limit },
                 http_client::BodyError::Broken { reason } => CallError::Unreachable(reason),
             })?;
         if !status.is_success() {
@@ -242,7 +199,7 @@ impl RestClient for Client {
     type Error = CallError;
 
     fn rest_endpoint(&self, endpoint: &str) -> Result<Url, ApiError<CallError>> {
-        Ok(Url::parse(&format!("{}/api/v4/{endpoint}", self.base))?)
+        Ok(self.address(endpoint)?)
     }
 }
 
@@ -253,7 +210,9 @@ impl AsyncClient for Client {
         request: http::request::Builder,
         body: Vec<u8>,
     ) -> Result<Response<Bytes>, ApiError<CallError>> {
-        self.send(request, body).await.map_err(ApiError::client)
+        self.send(request, body, LARGEST_ANSWER)
+            .await
+            .map_err(ApiError::client)
     }
 }
 
@@ -263,7 +222,8 @@ fn header_of(token: &Secret) -> Result<HeaderValue, http::header::InvalidHeaderV
     Ok(header)
 }
 
-fn forge_error(activity: String, error: ApiError<CallError>) -> ForgeError {
+/// What an answer that is not a good one means.
+pub(super) fn forge_error(activity: String, error: ApiError<CallError>) -> ForgeError {
     let error = match error {
         ApiError::Client { source } => source,
         // The crate's own errors name Rust types and show whole answers.
@@ -275,7 +235,13 @@ fn forge_error(activity: String, error: ApiError<CallError>) -> ForgeError {
     };
     match error {
         CallError::Paused { until } => ForgeError::RateLimited { activity, until },
-        CallError::Unreachable(reason) => ForgeError::Unavailable { activity, reason },
+        CallError::Unreachable(reason) | CallError::TooSlow(reason) => {
+            ForgeError::Unavailable { activity, reason }
+        }
+        CallError::TooLarge { .. } => ForgeError::Unexpected {
+            activity,
+            reason: error.to_string(),
+        },
         CallError::Unusable(reason) => ForgeError::Unexpected {
             activity,
             reason: cut(&reason),
@@ -289,6 +255,7 @@ fn status_error(activity: String, status: StatusCode, reason: String) -> ForgeEr
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ForgeError::Forbidden {
             activity,
             status: status.as_u16(),
+            reason,
         },
         StatusCode::NOT_FOUND => ForgeError::NotFound { activity },
         StatusCode::CONFLICT => ForgeError::Conflict { activity, reason },
@@ -349,16 +316,6 @@ fn pause_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Optio
     until.map(|until| until.min(now.checked_add(LONGEST_PAUSE).unwrap_or(until)))
 }
 
-/// GitLab says which page comes next, or has none to say it (`x-next-page` empty, no `rel="next"`).
-fn is_last_page(headers: &HeaderMap, entries: usize) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text("x-next-page"), text("link")) {
-        (Some(next), _) => next.trim().is_empty(),
-        (None, Some(links)) => !links.contains("rel=\"next\""),
-        (None, None) => entries < PER_PAGE,
-    }
-}
-
 fn redirected(headers: &HeaderMap) -> String {
     let place = headers
         .get(header::LOCATION)
@@ -398,7 +355,7 @@ fn flat(value: &serde_json::Value) -> String {
     }
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(LONGEST_REASON).collect()
 }
 
@@ -458,20 +415,5 @@ mod tests {
     #[case::nothing("", "no reason given")]
     fn a_refusal_is_told_in_gitlabs_words(#[case] body: &str, #[case] words: &str) {
         assert_eq!(message(body.as_bytes()), words);
-    }
-
-    #[rstest]
-    #[case::next_named(&[("x-next-page", "3")], 2, false)]
-    #[case::none_named(&[("x-next-page", "")], 100, true)]
-    #[case::link(&[("link", r#"<https://h/?page=2>; rel="next""#)], 2, false)]
-    #[case::no_next_link(&[("link", r#"<https://h/?page=1>; rel="first""#)], 100, true)]
-    #[case::silent_and_full(&[], 100, false)]
-    #[case::silent_and_short(&[], 99, true)]
-    fn the_last_page_is_the_one_without_a_next(
-        #[case] said: &[(&'static str, &str)],
-        #[case] entries: usize,
-        #[case] last: bool,
-    ) {
-        assert_eq!(is_last_page(&headers(said), entries), last);
     }
 }

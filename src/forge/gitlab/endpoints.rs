@@ -76,8 +76,8 @@ impl Call {
         Self::get(format!("projects/{project}/merge_requests/{number}/versions"))
     }
 
-    /// Merged merge requests. By date of creation, not of change: what changes while pages are read would move to
-    /// the end, and pull something over the edge of a page that was read already.
+    /// Merged merge requests, the newest merge first (GitLab 17.2): what is merged or changes while pages are read
+    /// pushes something over the edge of a page, so that it is read twice, and pulls nothing over it.
     pub(super) fn merged_since(project: u64, target_branch: &str, since: Timestamp) -> Self {
         let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
         Self {
@@ -86,14 +86,14 @@ impl Call {
                 ("target_branch", target_branch.to_owned()),
                 ("updated_after", since.to_string()),
                 ("scope", "all".to_owned()),
-                ("order_by", "created_at".to_owned()),
-                ("sort", "asc".to_owned()),
+                ("order_by", "merged_at".to_owned()),
+                ("sort", "desc".to_owned()),
             ],
             ..Self::get(format!("projects/{project}/merge_requests"))
         }
     }
 
-    /// Pushes. `after` names a day that is itself left out, and the day is one of GitLab's own time zone, which we
+    /// Pushes, the newest first. `after` names a day that is itself left out, and the day is one of GitLab's own time zone, which we
     /// do not know: two days of margin, and whoever asked leaves out what is too old.
     pub(super) fn pushes(project: u64, since: Timestamp) -> Self {
         let day = since.to_zoned(TimeZone::UTC).date();
@@ -105,7 +105,7 @@ impl Call {
             query: vec![
                 ("action", "pushed".to_owned()),
                 ("after", after.to_string()),
-                ("sort", "asc".to_owned()),
+                ("sort", "desc".to_owned()),
             ],
             ..Self::get(format!("projects/{project}/events"))
         }

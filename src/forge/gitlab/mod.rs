@@ -3,14 +3,17 @@
 
 mod client;
 mod endpoints;
+mod listing;
 pub mod projects;
 pub mod webhook;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use gitlab::api::Endpoint;
 use gitlab::api::common::SortOrder;
 use gitlab::api::issues::{IssueOrderBy, IssueScope};
 use gitlab::api::merge_requests::{MergeRequestOrderBy, MergeRequestScope, MergeRequestState as ListedState};
@@ -28,8 +31,8 @@ use url::Url;
 use self::client::Client;
 use self::endpoints::Call;
 use super::{
-    Account, CommitState, CommitStatus, Forge, ForgeApproval, ForgeError, Group, Hook, Issue, Limits, Member,
-    MergeRequest, NewHook, NewIssue, Note, Project, PushEvent, Thread, User, Version,
+    Account, CommitState, CommitStatus, Enough, Forge, ForgeApproval, ForgeError, Group, Hook, Issue, Limits,
+    Member, MergeRequest, NewHook, NewIssue, Note, Project, PushEvent, Thread, User, Version,
 };
 use crate::clock::Clock;
 use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
@@ -40,6 +43,12 @@ pub const GIT_USERNAME: &str = "oauth2";
 
 /// The longest note that GitLab takes, in characters.
 const LONGEST_NOTE: usize = 1_000_000;
+
+/// So many bytes of all notes of one place are kept. Beyond that, long ones are kept by their beginning: whoever may
+/// comment may write thousands of the longest.
+const KEPT_OF_NOTES: usize = 8 << 20;
+const LONG_NOTE: usize = 64 << 10;
+const BEGINNING: usize = 1_000;
 
 /// What the adapter needs to know.
 pub struct GitLabOptions {
@@ -131,6 +140,28 @@ impl GitLab {
         merge_request
     }
 
+    /// The merge requests of a listing. One that cannot be read is left out: it is nobody else's trouble.
+    async fn merge_requests(
+        &self,
+        activity: String,
+        endpoint: impl Endpoint + Sync,
+        mut enough: impl FnMut(&[wire::MergeRequest]) -> bool + Send,
+    ) -> Result<Vec<MergeRequest>, ForgeError> {
+        let mut listed = Vec::new();
+        self.client
+            .walk(activity, endpoint, |page: Vec<wire::MergeRequest>| {
+                let enough = enough(&page);
+                listed.extend(page);
+                if enough {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+            .await?;
+        Ok(self.all_seen(listed))
+    }
+
     /// What was listed, each once: a page can repeat what moved while the one before was read.
     fn all_seen(&self, listed: Vec<wire::MergeRequest>) -> Vec<MergeRequest> {
         let mut merge_requests: Vec<_> = listed
@@ -175,6 +206,11 @@ fn built<T, E: std::fmt::Display>(activity: &str, endpoint: Result<T, E>) -> Res
         activity: activity.to_owned(),
         reason: format!("the call could not be made up: {error}"),
     })
+}
+
+/// What is kept of a long note: by its mark it is nothing that a shorter one could be.
+fn beginning(body: &str) -> String {
+    body.chars().take(BEGINNING).chain(" […]".chars()).collect()
 }
 
 fn words(on: Thread) -> String {
@@ -224,7 +260,7 @@ impl Forge for GitLab {
             .sort(SortOrder::Ascending)
             .build();
         let endpoint = built(&activity, endpoint)?;
-        Ok(self.all_seen(self.client.list(activity, endpoint).await?))
+        self.merge_requests(activity, endpoint, |_| false).await
     }
 
     async fn merged_since(
@@ -234,7 +270,10 @@ impl Forge for GitLab {
     ) -> Result<Vec<MergeRequest>, ForgeError> {
         let activity = format!("listing what was merged into {target_branch}");
         let call = Call::merged_since(self.project, target_branch, since);
-        let mut merged = self.all_seen(self.client.list(activity, call).await?);
+        // The newest merge comes first: what is behind the first older one was merged before, whatever was said in it
+        // since.
+        let older = |page: &[wire::MergeRequest]| page.iter().any(|one| one.was_merged_before(since));
+        let mut merged = self.merge_requests(activity, call, older).await?;
         merged.sort_by_key(|merge_request| {
             (
                 merge_request.merged_at.unwrap_or(merge_request.updated_at),
@@ -251,7 +290,7 @@ impl Forge for GitLab {
             .sha(commit.as_str())
             .build();
         let endpoint = built(&activity, endpoint)?;
-        Ok(self.all_seen(self.client.list(activity, endpoint).await?))
+        self.merge_requests(activity, endpoint, |_| false).await
     }
 
     async fn versions(&self, number: MergeRequestNumber) -> Result<Vec<Version>, ForgeError> {
@@ -377,8 +416,20 @@ impl Forge for GitLab {
 
     async fn notes(&self, on: Thread) -> Result<Vec<Note>, ForgeError> {
         let activity = format!("listing the notes of {}", words(on));
-        let listed: Vec<wire::Note> = self.client.list(activity, Call::notes(self.project, on)).await?;
-        let mut notes: Vec<Note> = listed.into_iter().map(Into::into).collect();
+        let (mut notes, mut kept): (Vec<Note>, usize) = (Vec::new(), 0);
+        let see = |page: Vec<wire::Note>| {
+            for mut note in page.into_iter().map(Note::from) {
+                if note.body.len() > LONG_NOTE && kept + note.body.len() > KEPT_OF_NOTES {
+                    note.body = beginning(&note.body);
+                }
+                kept += note.body.len();
+                notes.push(note);
+            }
+            ControlFlow::Continue(())
+        };
+        self.client
+            .walk(activity, Call::notes(self.project, on), see)
+            .await?;
         notes.sort_by_key(|note| (note.created_at, note.id));
         notes.dedup_by_key(|note| note.id);
         Ok(notes)
@@ -413,16 +464,30 @@ impl Forge for GitLab {
     }
 
     async fn pushes_since(&self, since: Timestamp) -> Result<Vec<PushEvent>, ForgeError> {
-        let activity = "listing the pushes".to_owned();
-        let listed: Vec<wire::PushEvent> = self
-            .client
-            .list(activity, Call::pushes(self.project, since))
-            .await?;
-        let mut pushes: Vec<_> = listed
-            .into_iter()
-            .filter_map(wire::PushEvent::of_branch)
-            .filter(|push| push.at.as_second() >= since.as_second())
-            .collect();
+        self.pushes_until(since, &|_| false).await
+    }
+
+    async fn pushes_until(
+        &self,
+        since: Timestamp,
+        enough: &Enough<'_>,
+    ) -> Result<Vec<PushEvent>, ForgeError> {
+        let since = since.as_second();
+        let mut pushes: Vec<PushEvent> = Vec::new();
+        let see = |page: Vec<wire::PushEvent>| {
+            // The newest comes first, and GitLab knows days only.
+            let all = page.iter().any(|event| event.created_at.as_second() < since);
+            let of_branches = page.into_iter().filter_map(wire::PushEvent::of_branch);
+            pushes.extend(of_branches.filter(|push| push.at.as_second() >= since));
+            if all || enough(&pushes) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let (activity, since) = ("listing the pushes".to_owned(), Timestamp::from_second(since));
+        let call = Call::pushes(self.project, since.unwrap_or(Timestamp::MIN));
+        self.client.walk(activity, call, see).await?;
         pushes.sort_by_key(|push| push.at);
         Ok(pushes)
     }
@@ -449,7 +514,7 @@ impl Forge for GitLab {
         self.client.run(activity, endpoint).await
     }
 
-    /// Looks through all of our issues: GitLab's own search leaves out what looks like an HTML tag, as markers do.
+    /// Looks through our issues until one is found: GitLab's own search leaves out what looks like an HTML tag, as markers do.
     async fn own_issues_with(&self, marker: &str) -> Result<Vec<Issue>, ForgeError> {
         let activity = "listing our issues".to_owned();
         let endpoint = Issues::builder()
@@ -459,12 +524,17 @@ impl Forge for GitLab {
             .sort(SortOrder::Descending)
             .build();
         let endpoint = built(&activity, endpoint)?;
-        let listed: Vec<wire::Issue> = self.client.list(activity, endpoint).await?;
-        let mut issues: Vec<Issue> = listed
-            .into_iter()
-            .map(Issue::from)
-            .filter(|issue| issue.body.contains(marker))
-            .collect();
+        let mut issues: Vec<Issue> = Vec::new();
+        let see = |page: Vec<wire::Issue>| {
+            let page = page.into_iter().map(Issue::from);
+            issues.extend(page.filter(|issue| issue.body.contains(marker)));
+            if issues.is_empty() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        };
+        self.client.walk(activity, endpoint, see).await?;
         issues.sort_by_key(|issue| std::cmp::Reverse(issue.number));
         issues.dedup_by_key(|issue| issue.number);
         Ok(issues)

@@ -66,6 +66,12 @@ pub(super) struct MergeRequest {
     web_url: String,
 }
 
+impl MergeRequest {
+    pub(super) fn was_merged_before(&self, time: Timestamp) -> bool {
+        self.merged_at.is_some_and(|at| at < time)
+    }
+}
+
 impl From<MergeRequest> for forge::MergeRequest {
     fn from(merge_request: MergeRequest) -> Self {
         Self {
@@ -195,7 +201,7 @@ impl From<Note> for forge::Note {
 
 #[derive(Deserialize)]
 pub(super) struct PushEvent {
-    created_at: Timestamp,
+    pub(super) created_at: Timestamp,
     author: Option<User>,
     push_data: Option<PushData>,
 }

@@ -1,0 +1,54 @@
+//! What is listed was written by anybody, as large and as often as the forge lets them: everybody else's merge requests
+//! go their way.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::people::{READY, WAITING};
+use crate::support::world::{Settings, World};
+
+/// As long as GitLab takes, of letters that are as large as letters get.
+fn longest() -> String {
+    "🦀".repeat(1_000_000)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn six_descriptions_of_a_million_characters() {
+    let world = World::with(Settings {
+        sweep_seconds: 1,
+        ..Settings::default()
+    })
+    .await;
+    let (eve, description) = (world.eve(), json!({ "description": longest() }));
+    for number in 0..6 {
+        let (branch, file) = (format!("notes-{number}"), format!("notes/{number}.md"));
+        let asked = eve.opens(&branch, &[(&file, Some("A word."))]).await;
+        eve.does(Method::PUT, &asked.at(""), &description).await;
+        world.ada().merges(&asked).await;
+    }
+    // They are among what was merged lately, and the landing has to look through that.
+    let shop = world.dana().asks_for_a_shop().await;
+    shop.is_done().await;
+    world.settles_between_sweeps().await;
+    assert!(world.dead_keys().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn six_notes_of_a_million_characters() {
+    let world = World::start().await;
+    let shop = world.dana().asks_for_a_shop().await;
+    shop.shows(WAITING, &["press **Approve**"]).await;
+    let (eve, text) = (world.eve(), longest());
+    for _ in 0..6 {
+        eve.comments(&shop, &text).await;
+    }
+    // A command behind them is found.
+    let digest = shop.digest().await;
+    world
+        .ada()
+        .comments(&shop, &format!("/landfall approve {digest}"))
+        .await;
+    shop.shows(READY, &["Signed off by ada"]).await;
+    world.ada().merges(&shop).await;
+    shop.is_done().await;
+}
