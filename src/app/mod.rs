@@ -186,7 +186,9 @@ impl AppError {
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Forge(ForgeError::RateLimited { until, .. }) => Remedy::Wait(*until),
+            Self::Forge(ForgeError::RateLimited { until, .. }) | Self::Policy(PolicyError::Busy { until }) => {
+                Remedy::Wait(*until)
+            }
             Self::Forge(
                 ForgeError::Unavailable { .. }
                 | ForgeError::Forbidden { .. }
@@ -261,13 +263,13 @@ impl App {
         let plans = plans::Plans::new(store.clone(), planners, Arc::new(catalog), marking_key);
         Self {
             review: review::Reviewer::new(store.clone(), clock.clone(), plans.clone(), policies.clone()),
-            landing: landing::Lander::new(store.clone(), clock.clone(), policies.clone()),
+            landing: landing::Lander::new(store.clone(), clock.clone(), policies.for_landings()),
             request: request::RunMaker::new(store.clone(), clock.clone(), ids, plans.clone()),
             run: run::Runner::new(store.clone(), clock.clone(), plans, providers.clone()),
             poll: poll::Poller::new(store.clone(), clock.clone(), providers),
             report: report::Reporter::new(store.clone(), clock.clone()),
             sweep: sweep::Sweeper::new(store.clone(), clock.clone()),
-            policies,
+            policies: policies.for_landings(),
             store,
             clock,
             keep,

@@ -10,6 +10,7 @@ use crate::domain::policy::PolicyFile;
 use crate::domain::policy::verdict::Package;
 
 mod engine;
+mod kept;
 mod process;
 mod runner;
 

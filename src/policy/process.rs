@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
+use super::kept::{JobDigest, Kept};
 use super::{Evaluated, Fault, Job, Tested, engine, runner};
 use crate::clock::Clock;
 use crate::domain::policy::PolicyFile;
@@ -24,8 +25,13 @@ const LONGEST_ANSWER: u64 = 16 << 20;
 const MOST_MEMORY: u64 = 384 << 20;
 /// Rules that depend on rules nest as deep as somebody wrote them.
 const STACK: usize = 64 << 20;
-/// How many of these processes there are at once.
-const MOST_AT_ONCE: usize = 2;
+/// How many policies that somebody proposes are tested at once, and how many more wait for that: whoever waits keeps a
+/// worker from others.
+const TESTS_AT_ONCE: usize = 1;
+const TESTS_WAITING: usize = 1;
+/// How many reviews, and how many landings, ask the accepted policies at once.
+const REVIEWS_AT_ONCE: usize = 2;
+const LANDINGS_AT_ONCE: usize = 1;
 /// What makes a program the one that evaluates.
 const ARGUMENTS: [&str; 2] = ["policy", "evaluate"];
 
@@ -38,14 +44,40 @@ pub enum PolicyError {
     /// The job could not be written down.
     #[error("a job for policies cannot be written as JSON: {0}")]
     Job(serde_json::Error),
+    /// Others are being tested.
+    #[error("other policies are being tested: these are until {until}")]
+    Busy {
+        /// When to ask again.
+        until: jiff::Timestamp,
+    },
 }
 
-/// Asks policies. Clones share the number of processes that there may be at once.
+/// Asks policies. Clones share the number of processes that there may be at once, and what they said before.
 #[derive(Clone)]
 pub struct Policies {
     program: PathBuf,
     clock: Arc<dyn Clock>,
+    kept: Arc<Kept>,
+    tests: Turns,
+    evaluations: Turns,
+    landings: Turns,
+}
+
+/// Whose turn it is.
+#[derive(Clone)]
+struct Turns {
     turns: Arc<Semaphore>,
+    /// A place for each that has a turn or waits for one, where there are few.
+    places: Option<Arc<Semaphore>>,
+}
+
+impl Turns {
+    fn of(turns: usize) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(turns)),
+            places: None,
+        }
+    }
 }
 
 impl Policies {
@@ -55,7 +87,23 @@ impl Policies {
         Self {
             program,
             clock,
-            turns: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            kept: Arc::default(),
+            tests: Turns {
+                places: Some(Arc::new(Semaphore::new(TESTS_AT_ONCE + TESTS_WAITING))),
+                ..Turns::of(TESTS_AT_ONCE)
+            },
+            evaluations: Turns::of(REVIEWS_AT_ONCE),
+            landings: Turns::of(LANDINGS_AT_ONCE),
+        }
+    }
+
+    /// The same with turns of their own, for what must not wait for what anybody proposes.
+    #[must_use]
+    pub fn for_landings(&self) -> Self {
+        Self {
+            tests: self.landings.clone(),
+            evaluations: self.landings.clone(),
+            ..self.clone()
         }
     }
 
@@ -69,7 +117,8 @@ impl Policies {
         inputs: Vec<serde_json::Value>,
     ) -> Result<Result<Evaluated, Fault>, PolicyError> {
         let files = files.to_vec();
-        self.run(&Job::Evaluate { files, inputs }).await
+        self.run(&Job::Evaluate { files, inputs }, &self.evaluations)
+            .await
     }
 
     /// Runs the tests of policies.
@@ -78,13 +127,46 @@ impl Policies {
     /// [`PolicyError`]; within it, what is wrong with the policies.
     pub async fn test(&self, files: &[PolicyFile]) -> Result<Result<Tested, Fault>, PolicyError> {
         let files = files.to_vec();
-        self.run(&Job::Test { files }).await
+        self.run(&Job::Test { files }, &self.tests).await
     }
 
-    async fn run<T: DeserializeOwned>(&self, job: &Job) -> Result<Result<T, Fault>, PolicyError> {
+    async fn run<T: DeserializeOwned>(
+        &self,
+        job: &Job,
+        turns: &Turns,
+    ) -> Result<Result<T, Fault>, PolicyError> {
         let job = serde_json::to_vec(job).map_err(PolicyError::Job)?;
+        let digest = JobDigest::of(&job);
+        if let Some(answer) = self.kept.get(digest, self.clock.now()) {
+            return Ok(read(&answer));
+        }
+        let place = turns.places.as_deref().map(Semaphore::try_acquire);
+        let Ok(_place) = place.transpose() else {
+            let until = self.clock.now().checked_add(LONGEST_JOB);
+            return Err(PolicyError::Busy {
+                until: until.unwrap_or(jiff::Timestamp::MAX),
+            });
+        };
         // Nobody closes it.
-        let _turn = self.turns.acquire().await;
+        let _turn = turns.turns.acquire().await;
+        // Whoever had the turn before may have asked the same.
+        if let Some(answer) = self.kept.get(digest, self.clock.now()) {
+            return Ok(read(&answer));
+        }
+        let answer = match self.answer(job).await? {
+            Ok(answer) => answer,
+            Err(fault) => {
+                let answer = serde_json::to_vec(&Err::<(), _>(&fault)).map_err(PolicyError::Job)?;
+                self.kept.put(digest, &answer, false, self.clock.now());
+                return Ok(Err(fault));
+            }
+        };
+        self.kept.put(digest, &answer, true, self.clock.now());
+        Ok(read(&answer))
+    }
+
+    /// What a process of its own answers to a job, or why it was ended.
+    async fn answer(&self, job: Vec<u8>) -> Result<Result<Vec<u8>, Fault>, PolicyError> {
         let mut child = Command::new(&self.program)
             .args(ARGUMENTS)
             // Nothing that this process knows is handed on: no secret, no setting.
@@ -122,12 +204,17 @@ impl Policies {
         if answer.len() as u64 > LONGEST_ANSWER {
             return Ok(Err(Fault::of("the policies say more than can be read".into())));
         }
-        Ok(serde_json::from_slice(&answer).unwrap_or_else(|_| {
-            Err(Fault::of(
-                "evaluating took more memory or nested deeper than policies may".into(),
-            ))
-        }))
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&answer).is_err() {
+            return Ok(Err(Fault::of(BROKE_OFF.into())));
+        }
+        Ok(Ok(answer))
     }
+}
+
+const BROKE_OFF: &str = "evaluating took more memory or nested deeper than policies may";
+
+fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(answer).unwrap_or_else(|_| Err(Fault::of(BROKE_OFF.into())))
 }
 
 impl Fault {

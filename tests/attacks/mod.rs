@@ -7,6 +7,7 @@ mod groups;
 mod listings;
 mod ownership;
 mod persons;
+mod policies;
 mod port;
 mod retained;
 mod sign_offs;

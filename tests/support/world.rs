@@ -95,6 +95,8 @@ pub(crate) struct Settings {
     pub(crate) files: Vec<(&'static str, String)>,
     /// Further lines of the rules: of the environment if they are indented by four, else of the approvals.
     pub(crate) more_rules: &'static str,
+    /// The program that evaluates policies, if it is another than Landfall's own.
+    pub(crate) policy_program: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -108,6 +110,7 @@ impl Default for Settings {
             tier: Tier::Free,
             files: Vec::new(),
             more_rules: "",
+            policy_program: None,
         }
     }
 }
@@ -544,7 +547,10 @@ impl World {
             database = quoted(&format!("sqlite://{}", path(&self.database).display())),
             mirror = file("mirrors"),
             simulator = file("simulator.db"),
-            program = quoted(env!("CARGO_BIN_EXE_landfall")),
+            program = match &self.settings.policy_program {
+                Some(program) => quoted(&program.display().to_string()),
+                None => quoted(env!("CARGO_BIN_EXE_landfall")),
+            },
             forge = self.sandbox.url(),
             project = self.project,
             token = quoted(&self.users["landfall"].token),
@@ -629,6 +635,15 @@ impl World {
             request = request.header(*name, value);
         }
         request.send().await.unwrap().status().as_u16()
+    }
+
+    /// What `/readyz` says.
+    pub(crate) async fn readiness(&self) -> String {
+        let hooks = format!("projects/{}/hooks", self.project);
+        let hooks = self.person("root").reads(&hooks).await;
+        let (origin, _) = text(&hooks[0]["url"]).split_once("/webhooks/").unwrap();
+        let answer = self.client.get(format!("{origin}/readyz")).send().await;
+        answer.unwrap().text().await.unwrap()
     }
 
     /// Waits until every webhook has arrived and nothing is left to do but the next sweep.
