@@ -6,9 +6,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// Nobody's share is so small that they are closed before that: it would be enough to send very much to shut out who
+/// comes from the same place. The forge needs a fraction of it.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How much of everything whoever connects may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +39,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 512,
+            connections: 2_048,
             of_one_source: 64,
             of_a_guesser: 8,
-            small_body: 64 << 10,
-            large_bodies: 56 << 20,
+            small_body: 16 << 10,
+            // One of GitLab's largest, and some more.
+            large_bodies: 32 << 20,
             head: Duration::from_secs(5),
             // GitLab gives up after 10 s itself.
             body: Duration::from_secs(10),
@@ -64,6 +70,8 @@ impl Limits {
 pub(super) struct Connections {
     limits: Limits,
     held: Mutex<Held>,
+    /// Told when one has left.
+    left: Notify,
 }
 
 #[derive(Default)]
@@ -74,7 +82,10 @@ struct Held {
 
 struct Occupied {
     source: IpAddr,
+    since: Instant,
     proven: bool,
+    /// It has to go, and may hold what it holds for a moment more.
+    leaving: bool,
     bytes: usize,
     gone: CancellationToken,
 }
@@ -97,6 +108,7 @@ impl Connections {
         Self {
             limits,
             held: Mutex::default(),
+            left: Notify::new(),
         }
     }
 
@@ -110,10 +122,10 @@ impl Connections {
 
     /// A place for a connection of that source, of which so many may be there; nothing if all that are there have
     /// proven themselves.
-    pub(super) fn seat(self: &Arc<Self>, source: IpAddr, of_source: usize) -> Option<Seat> {
+    pub(super) fn seat(self: &Arc<Self>, source: IpAddr, of_source: usize, now: Instant) -> Option<Seat> {
         let mut held = self.held();
-        held.make_room(source, of_source);
-        if held.seats.len() >= self.limits.connections {
+        held.make_room(source, of_source, now);
+        if held.staying().count() >= self.limits.connections {
             let busiest = held.busiest(|_| 1)?;
             held.close_oldest(busiest);
         }
@@ -121,7 +133,9 @@ impl Connections {
         held.next += 1;
         let occupied = Occupied {
             source,
+            since: now,
             proven: false,
+            leaving: false,
             bytes: 0,
             gone: gone.clone(),
         };
@@ -135,23 +149,25 @@ impl Connections {
 }
 
 impl Held {
-    /// Closes connections of a source until there is room for one more among so many.
-    fn make_room(&mut self, source: IpAddr, most: usize) {
-        let unproven = |seats: &BTreeMap<u64, Occupied>| {
-            let of_source = seats
-                .values()
-                .filter(|seat| seat.source == source && !seat.proven);
-            of_source.count()
-        };
-        for _ in most..=unproven(&self.seats) {
-            self.close_oldest(source);
+    fn staying(&self) -> impl Iterator<Item = &Occupied> {
+        self.seats.values().filter(|seat| !seat.leaving)
+    }
+
+    /// Closes connections of a source until there is room for one more among so many. What came a moment ago stays, as
+    /// far as there is room in all.
+    fn make_room(&mut self, source: IpAddr, most: usize, now: Instant) {
+        let unproven = self
+            .staying()
+            .filter(|seat| seat.source == source && !seat.proven);
+        for _ in most..=unproven.count() {
+            self.close_first(|seat| seat.source == source && now.duration_since(seat.since) >= GRACE);
         }
     }
 
     /// The source that has the most of something by connections that have proven nothing.
     fn busiest(&self, weight: impl Fn(&Occupied) -> usize) -> Option<IpAddr> {
         let mut sources: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for seat in self.seats.values().filter(|seat| !seat.proven) {
+        for seat in self.staying().filter(|seat| !seat.proven) {
             *sources.entry(seat.source).or_default() += weight(seat);
         }
         let busiest = sources
@@ -166,12 +182,9 @@ impl Held {
     }
 
     fn close_first(&mut self, which: impl Fn(&Occupied) -> bool) {
-        let first = self
-            .seats
-            .iter()
-            .find(|(_, seat)| !seat.proven && which(seat))
-            .map(|(number, _)| *number);
-        if let Some(closed) = first.and_then(|number| self.seats.remove(&number)) {
+        let mut seats = self.seats.values_mut();
+        if let Some(closed) = seats.find(|seat| !seat.proven && !seat.leaving && which(seat)) {
+            closed.leaving = true;
             closed.gone.cancel();
         }
     }
@@ -184,13 +197,13 @@ impl Seat {
     }
 
     /// The call is from there, of which so many may be waited for.
-    pub(super) fn belongs_to(&self, source: IpAddr, of_source: usize) {
+    pub(super) fn belongs_to(&self, source: IpAddr, of_source: usize, now: Instant) {
         let mut held = self.connections.held();
         // Taken out first: it is the one that there has to be room for.
         let Some(mut own) = held.seats.remove(&self.number) else {
             return;
         };
-        held.make_room(source, of_source);
+        held.make_room(source, of_source, now);
         own.source = source;
         held.seats.insert(self.number, own);
     }
@@ -202,36 +215,75 @@ impl Seat {
         }
     }
 
-    /// That many bytes more are held in memory for it. False if there is no room for them: then they are not to be
-    /// kept.
-    pub(super) fn holds(&self, bytes: usize) -> bool {
-        let limits = &self.connections.limits;
-        let mut held = self.connections.held();
-        let Some(own) = held.seats.get_mut(&self.number) else {
-            return false;
-        };
-        own.bytes += bytes;
-        let large = |seat: &Occupied| seat.beyond(limits.small_body);
-        if large(own) == 0 {
-            return true;
-        }
+    /// That many bytes more are held in memory for it: returns once there is room for them. False if there is none: then
+    /// they are not to be kept.
+    pub(super) async fn holds(&self, bytes: usize) -> bool {
+        self.counts(bytes);
         loop {
-            let sum: usize = held.seats.values().map(large).sum();
-            if sum <= limits.large_bodies {
-                // One that was closed for it is not to be kept.
-                return held.seats.contains_key(&self.number);
+            let left = self.connections.left.notified();
+            match self.room() {
+                Room::Made => return true,
+                Room::None => return false,
+                Room::Later => left.await,
             }
+        }
+    }
+
+    fn counts(&self, bytes: usize) {
+        if let Some(own) = self.connections.held().seats.get_mut(&self.number) {
+            own.bytes += bytes;
+        }
+    }
+
+    /// Makes room for what it holds, if it can be had of those who have proven nothing.
+    fn room(&self) -> Room {
+        let limits = &self.connections.limits;
+        let large = |seat: &Occupied| seat.beyond(limits.small_body);
+        let mut held = self.connections.held();
+        let own = match held.seats.get(&self.number) {
+            Some(own) if !own.leaving => large(own),
+            _ => return Room::None,
+        };
+        if own == 0 {
+            return Room::Made;
+        }
+        let proven: usize = held.staying().filter(|seat| seat.proven).map(large).sum();
+        if proven > 0 && proven + own > limits.large_bodies {
+            return Room::Later;
+        }
+        while held.staying().map(large).sum::<usize>() > limits.large_bodies {
             let Some(busiest) = held.busiest(large) else {
-                return false;
+                return Room::None;
             };
             held.close_first(|seat| seat.source == busiest && large(seat) > 0);
         }
+        if held.seats.get(&self.number).is_none_or(|own| own.leaving) {
+            return Room::None;
+        }
+        // Whoever was closed holds on to theirs until they have left.
+        let all: usize = held.seats.values().map(large).sum();
+        if all > limits.large_bodies + limits.large_bodies / 4 {
+            return Room::Later;
+        }
+        Room::Made
     }
+}
+
+/// Whether there is room for a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// There is.
+    Made,
+    /// There will be, once somebody has left.
+    Later,
+    /// There is none: this connection is closed for others.
+    None,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.connections.held().seats.remove(&self.number);
+        self.connections.left.notify_waiters();
     }
 }
 
@@ -245,6 +297,11 @@ mod tests {
 
     fn source(last: u8) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(203, 0, 113, last))
+    }
+
+    /// As long after the beginning as nobody is closed before.
+    fn later(start: Instant) -> Instant {
+        start + GRACE
     }
 
     fn connections() -> Arc<Connections> {
@@ -262,45 +319,48 @@ mod tests {
 
     #[test]
     fn a_source_makes_room_for_itself_by_its_oldest() {
-        let connections = connections();
-        let another = connections.seat(source(1), 2).unwrap();
-        let seats: Vec<Seat> = (0..3).map(|_| connections.seat(source(2), 2).unwrap()).collect();
-        assert_eq!(here(&seats), [false, true, true]);
+        let (connections, start) = (connections(), Instant::now());
+        let another = connections.seat(source(1), 2, start).unwrap();
+        let mut seats: Vec<Seat> = (0..3)
+            .map(|_| connections.seat(source(2), 2, start).unwrap())
+            .collect();
+        assert_eq!(here(&seats), [true, true, true], "all of them came a moment ago");
+        seats.push(connections.seat(source(2), 2, later(start)).unwrap());
+        assert_eq!(here(&seats), [false, false, true, true]);
         assert!(!another.gone.is_cancelled());
     }
 
     #[test]
     fn who_has_the_most_makes_room_for_others_and_who_has_proven_itself_for_nobody() {
-        let connections = connections();
-        let proven: Vec<Seat> = (0..2).map(|_| connections.seat(source(1), 9).unwrap()).collect();
+        let (connections, start) = (connections(), Instant::now());
+        let seat = |last: u8| connections.seat(source(last), 9, start);
+        let proven: Vec<Seat> = (0..2).map(|_| seat(1).unwrap()).collect();
         proven.iter().for_each(Seat::proves_itself);
-        let few = connections.seat(source(2), 9).unwrap();
-        let first = connections.seat(source(3), 9).unwrap();
-        let second = connections.seat(source(3), 9).unwrap();
-        // A tie is nobody's merit; the one that has two gives one.
-        assert_eq!(
-            here(&[few, first, second]).iter().filter(|here| **here).count(),
-            2
-        );
+        let unproven = [seat(3).unwrap(), seat(3).unwrap()];
+        let few = seat(2).unwrap();
+        assert_eq!(here(&unproven), [false, true]);
+        // Among equals, any.
+        let another = seat(4).unwrap();
+        assert_eq!(here(&[few, another]).len(), 2);
         assert_eq!(here(&proven), [true, true]);
-        let proven: Vec<Seat> = (0..2).map(|_| connections.seat(source(4), 9).unwrap()).collect();
-        proven.iter().for_each(Seat::proves_itself);
-        assert!(connections.seat(source(5), 9).is_none());
-        drop(proven);
-        assert!(connections.seat(source(5), 9).is_some());
+        let more: Vec<Seat> = (0..2).map(|_| seat(5).unwrap()).collect();
+        more.iter().for_each(Seat::proves_itself);
+        assert!(seat(6).is_none());
+        drop(more);
+        assert!(seat(6).is_some());
     }
 
     #[test]
     fn who_is_found_to_come_from_elsewhere_counts_there() {
-        let connections = connections();
+        let (connections, start) = (connections(), Instant::now());
         let seats: Vec<Seat> = (0..4)
-            .map(|_| connections.seat(source(1), usize::MAX).unwrap())
+            .map(|_| connections.seat(source(1), usize::MAX, start).unwrap())
             .collect();
-        seats[0].belongs_to(source(2), 1);
-        seats[1].belongs_to(source(3), 1);
-        seats[2].belongs_to(source(2), 1);
+        seats[0].belongs_to(source(2), 1, start);
+        seats[1].belongs_to(source(3), 1, start);
+        seats[2].belongs_to(source(2), 1, later(start));
         assert_eq!(here(&seats), [false, true, true, true]);
-        seats[2].belongs_to(source(2), 1);
+        seats[2].belongs_to(source(2), 1, later(start));
         assert_eq!(here(&seats), [false, true, true, true]);
     }
 
@@ -308,22 +368,43 @@ mod tests {
     fn bodies_have_a_measure_in_all() {
         let connections = connections();
         let seats: Vec<Seat> = (1..=4)
-            .map(|last| connections.seat(source(last), 9).unwrap())
+            .map(|last| connections.seat(source(last), 9, Instant::now()).unwrap())
             .collect();
+        let hold = |seat: usize, bytes: usize| {
+            seats[seat].counts(bytes);
+            seats[seat].room()
+        };
         // Small ones have room of their own.
-        assert!(seats.iter().all(|seat| seat.holds(10)));
-        assert!(seats[0].holds(60));
-        assert!(seats[1].holds(40));
-        assert!(seats[2].holds(30), "room is made by whoever has the most");
+        assert!((0..4).all(|seat| hold(seat, 10) == Room::Made));
+        assert_eq!((hold(0, 60), hold(1, 40)), (Room::Made, Room::Made));
+        // Room is made by whoever has the most, and is there once they have left.
+        assert_eq!(hold(2, 30), Room::Later);
         assert_eq!(here(&seats), [false, true, true, true]);
-        seats[1].proves_itself();
-        seats[2].proves_itself();
-        assert!(!seats[3].holds(31), "it has the most itself");
-        assert_eq!(here(&seats), [false, true, true, false]);
+        let mut seats = seats.into_iter();
+        drop(seats.next());
+        let seats: Vec<Seat> = seats.collect();
+        assert_eq!(seats[1].room(), Room::Made);
+        // Nobody who has proven themselves makes room: it is waited for.
+        seats[0].proves_itself();
+        seats[2].counts(61);
+        assert_eq!(seats[2].room(), Room::Later);
+        assert_eq!(here(&seats), [true, true, true]);
+        // Who has the most makes room, be it who asks for it.
+        let another = connections.seat(source(9), 9, Instant::now()).unwrap();
+        another.counts(10 + 59);
+        assert_eq!(
+            (another.room(), here(&seats)),
+            (Room::Later, vec![true, true, false])
+        );
+        drop(seats);
+        let few = connections.seat(source(8), 9, Instant::now()).unwrap();
+        few.counts(10 + 58);
+        assert_eq!(few.room(), Room::None);
+        assert!(few.gone.is_cancelled() && !another.gone.is_cancelled());
     }
 
     #[rstest]
-    #[case::plenty(65_536, 512)]
+    #[case::plenty(65_536, 2_048)]
     #[case::usual(1_024, 256)]
     #[case::few(64, 16)]
     #[case::none(0, 8)]

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -56,7 +56,7 @@ impl Listening {
                     let most = self
                         .sources
                         .most_of(source, self.clock.now(), self.connections.limits());
-                    if let Some(seat) = self.connections.seat(source, most) {
+                    if let Some(seat) = self.connections.seat(source, most, Instant::now()) {
                         let (seat, limits) = (Arc::new(seat), *self.connections.limits());
                         let call = answer(stream, peer, seat, routes.clone(), limits.head, shutdown.clone());
                         answering.spawn(timeout(limits.whole, call));

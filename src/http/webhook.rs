@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::{Body, HttpBody as _};
@@ -68,7 +68,8 @@ pub(super) async fn receive(
 ) -> Response {
     let source = http.sources.source(peer.ip(), &headers);
     let (now, limits) = (http.app.clock().now(), http.connections.limits());
-    seat.belongs_to(source, http.sources.most_of(source, now, limits));
+    let most = http.sources.most_of(source, now, limits);
+    seat.belongs_to(source, most, Instant::now());
     // The right call is taken whatever else came from there.
     let refusal = match answer(&http, &seat, &repository, &headers, body).await {
         Ok(answer) => return answer.into_response(),
@@ -168,7 +169,7 @@ async fn read(seat: &Seat, body: &mut Body) -> Read {
         if all.len() + data.len() > LARGEST_BODY {
             return Read::TooLarge;
         }
-        if !seat.holds(data.len()) {
+        if !seat.holds(data.len()).await {
             return Read::Full;
         }
         all.extend_from_slice(data);
