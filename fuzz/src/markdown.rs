@@ -241,5 +241,6 @@ fn report(text: &str, standing: Standing) -> Report {
         paused: [development].into(),
         runs: vec![run],
         given_up: vec![text.into()],
+        failing: vec![],
     }
 }

@@ -44,6 +44,7 @@ mod review;
 mod roles;
 mod run;
 mod settle;
+pub mod stuck;
 mod sweep;
 
 /// A requests repository: its forge, its mirror, and what the configuration says of it.
@@ -197,12 +198,18 @@ impl AppError {
             )
             | Self::Git(GitError::Unavailable { .. } | GitError::Forbidden { .. })
             | Self::Policy(_)
+            // Another version, or another configuration, knows them.
+            | Self::UnknownRepository(_)
+            | Self::UnknownProvider(_)
             | Self::Store(StoreError::LeaseLost { .. }) => Remedy::Persist,
             Self::Provider { failure, .. } if failure.class.may_pass() => Remedy::Persist,
             _ => Remedy::Retry,
         }
     }
 }
+
+/// How many keys that are stuck are told of.
+const MOST_STUCK: u32 = 1_000;
 
 /// Everything that the use cases share.
 pub struct App {
@@ -281,6 +288,14 @@ impl App {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What does not go on, landings first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn stuck(&self) -> Result<Vec<stuck::StuckWork>, StoreError> {
+        Ok(stuck::by_kind(&self.store.stuck_keys(MOST_STUCK).await?))
     }
 
     /// The clock.

@@ -149,6 +149,7 @@ impl Reporter {
             report.paused = report.environments.keys().filter(is_paused).cloned().collect();
         }
         report.given_up = self.store.given_up(&page.repository.id, &page.origin).await?;
+        report.failing = self.store.failing(&page.repository.id, &page.origin).await?;
         let answered = self.answer_commands(page).await?;
         let again = self.comment(page, report).await?;
         let later = self.result(page, report).await?;
@@ -516,7 +517,7 @@ impl Page<'_> {
     }
 }
 
-fn admins(accepted: &AcceptedFiles) -> Vec<String> {
+pub(super) fn admins(accepted: &AcceptedFiles) -> Vec<String> {
     accepted
         .rules
         .as_ref()

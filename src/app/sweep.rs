@@ -12,7 +12,7 @@ use crate::domain::landing::Origin;
 use crate::domain::push::HeldPush;
 use crate::store::{Lease, Store, Touch};
 
-use super::{AppError, Repository};
+use super::{AppError, Repository, stuck};
 
 pub(super) struct Sweeper {
     store: Store,
@@ -29,8 +29,9 @@ impl Sweeper {
         lease: &Lease,
         repository: &Repository,
     ) -> Result<Outcome, AppError> {
-        let _ = lease;
         let id = &repository.id;
+        // First, since what stops landings may stop what follows here.
+        stuck::tell(&self.store, lease, repository).await?;
         // Known before anything is written, so that the webhooks of our own notes are told from others'.
         repository.own_user().await?;
         repository.follow_path().await?;

@@ -294,6 +294,9 @@ pub struct Report {
     /// Why Landfall gave up on something about it, if it did.
     #[serde(default)]
     pub given_up: Vec<String>,
+    /// Why something about it fails again and again, if it does; Landfall goes on trying.
+    #[serde(default)]
+    pub failing: Vec<String>,
 }
 
 impl Report {
@@ -371,6 +374,7 @@ impl Report {
             paused: BTreeSet::new(),
             runs,
             given_up: vec![],
+            failing: vec![],
         }
     }
 

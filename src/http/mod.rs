@@ -131,14 +131,22 @@ async fn healthy() -> &'static str {
     "ok\n"
 }
 
-/// The process can do its work: the database answers.
-async fn ready(State(http): State<Http>) -> (StatusCode, &'static str) {
+/// The process can do its work: the database answers. What does not go on is told by kind and repository, and by no
+/// more: anybody may ask.
+async fn ready(State(http): State<Http>) -> (StatusCode, String) {
     let _asking = http.asking.lock().await;
-    match http.app.store().next_due().await {
-        Ok(_) => (StatusCode::OK, "ready\n"),
+    match http.app.stuck().await {
+        Ok(stuck) => {
+            let lines = stuck.iter().map(|stuck| format!("stuck: {stuck}\n"));
+            let all = std::iter::once("ready\n".to_owned()).chain(lines);
+            (StatusCode::OK, all.collect())
+        }
         Err(error) => {
             tracing::error!(%error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database does not answer\n".to_owned(),
+            )
         }
     }
 }

@@ -31,6 +31,15 @@ impl Marker {
         Self(format!("<!-- landfall:direct-push {repository}/{commit} -->"))
     }
 
+    /// Of the issue about landings that do not go on since then.
+    #[must_use]
+    pub fn stuck(repository: &RepositoryId, since: jiff::Timestamp) -> Self {
+        Self(format!(
+            "<!-- landfall:stuck {repository}/{} -->",
+            since.as_microsecond()
+        ))
+    }
+
     /// Of the answer to the note that holds a command.
     #[must_use]
     pub fn answer(note: NoteId) -> Self {

@@ -18,6 +18,7 @@ mod result;
 #[cfg(test)]
 mod samples;
 mod status;
+mod stuck;
 mod suspended;
 mod tables;
 mod words;
@@ -28,6 +29,7 @@ pub use issue::{DirectPush, Issue, issue};
 pub use marker::Marker;
 pub use result::result;
 pub use status::{Status, StatusState, status};
+pub use stuck::{Stuck, stuck};
 pub use suspended::suspended;
 
 /// What the forge takes, in characters.

@@ -110,6 +110,7 @@ fn with(standing: Standing) -> Report {
         paused: std::collections::BTreeSet::new(),
         runs: vec![],
         given_up: vec![],
+        failing: vec![],
     }
 }
 
@@ -431,6 +432,13 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
                 ..with(Standing::Planning { trouble: None })
             },
         ),
+        (
+            "failing",
+            Report {
+                failing: vec!["fetching main: the forge refused our token (403: insufficient_scope)".into()],
+                ..with(Standing::Provisioning)
+            },
+        ),
         ("cancelled", cancelled()),
         (
             "superseded",
@@ -478,6 +486,7 @@ pub(super) fn poison(report: &mut Report, text: &str) {
         change.path = evil();
     }
     report.given_up.iter_mut().for_each(|reason| *reason = evil());
+    report.failing.iter_mut().for_each(|reason| *reason = evil());
     for finding in &mut report.findings {
         finding.place.path = evil();
         finding.message = evil();

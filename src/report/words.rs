@@ -57,6 +57,9 @@ pub(super) fn next(report: &Report, admins: &[String]) -> Next {
     if !report.given_up.is_empty() {
         return given_up(report);
     }
+    if !report.failing.is_empty() {
+        return failing(report);
+    }
     match &report.standing {
         Standing::Nothing if !report.changes.is_empty() => Next::only(Markup::new().ours(
             "Nothing to do: what this merge request brings is accepted already, and nothing was provisioned for it.",
@@ -177,6 +180,21 @@ fn given_up(report: &Report) -> Next {
             .iter()
             .take(LISTED)
             .map(|reason| Markup::new().ours("What happened: ").prose(reason, REASON))
+            .collect(),
+    }
+}
+
+/// It is tried again by itself, and that has been of no use for minutes.
+fn failing(report: &Report) -> Next {
+    Next {
+        sentence: Markup::new().ours(
+            "Landfall cannot go on with this: it tries again every few minutes, and whoever runs it has to see to what is said below.",
+        ),
+        points: report
+            .failing
+            .iter()
+            .take(LISTED)
+            .map(|reason| Markup::new().ours("What happens: ").prose(reason, REASON))
             .collect(),
     }
 }

@@ -1,4 +1,4 @@
-//! What Landfall gave up on: dead keys, and whom they concern.
+//! What does not go on: keys that are dead or stuck, and whom they concern.
 
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
@@ -7,11 +7,16 @@ use crate::domain::ids::{MergeRequestNumber, RepositoryId};
 use crate::domain::key::Key;
 use crate::domain::landing::Origin;
 use crate::store::keys::give_back::give_back;
+use crate::store::keys::stuck::stuck_before;
 use crate::store::values::{from_integer, parse};
 use crate::store::{Finished, Lease, Store, StoreError, origins};
 
-/// Has what a dead key concerns say so: a merge request, or the issue of a push.
-async fn tell(connection: &mut SqliteConnection, key: &Key, now: Timestamp) -> Result<(), StoreError> {
+/// Has what a key concerns say what became of it: a merge request, or the issue of a push.
+pub(in crate::store) async fn tell(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     for (repository, origin) in concerned(connection, key).await? {
         origins::touch_report(connection, &repository, &origin, now).await?;
     }
@@ -92,11 +97,35 @@ impl Store {
         repository: &RepositoryId,
         origin: &Origin,
     ) -> Result<Vec<String>, StoreError> {
+        self.reasons(repository, origin, "dead_at IS NOT NULL AND ?5 IS NOT NULL")
+            .await
+    }
+
+    /// Why something that concerns a merge request or a push fails again and again, if it does; it is still tried.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn failing(
+        &self,
+        repository: &RepositoryId,
+        origin: &Origin,
+    ) -> Result<Vec<String>, StoreError> {
+        self.reasons(repository, origin, "dead_at IS NULL AND failing_since <= ?5")
+            .await
+    }
+
+    async fn reasons(
+        &self,
+        repository: &RepositoryId,
+        origin: &Origin,
+        state: &'static str,
+    ) -> Result<Vec<String>, StoreError> {
         let landing = Key::Landing {
             repository: repository.clone(),
         };
-        Ok(sqlx::query_scalar(
-            "SELECT COALESCE(reason, '') FROM keys WHERE dead_at IS NOT NULL AND (
+        // The states are ours, and none is put together from what anybody said.
+        let question = sqlx::AssertSqlSafe(format!(
+            "SELECT COALESCE(reason, '') FROM keys WHERE {state} AND (
                key = ?3
                OR (key = ?4 AND EXISTS (SELECT 1 FROM reviews
                                         WHERE repository = ?1 AND CAST(number AS TEXT) = ?2 AND adrift = 1))
@@ -104,13 +133,15 @@ impl Store {
                           WHERE repository = ?1 AND origin = ?2)
                OR key IN (SELECT 'run/' || id FROM runs
                           WHERE repository = ?1 AND origin = ?2 AND finished_at IS NULL))
-             ORDER BY key",
-        )
-        .bind(repository.as_str())
-        .bind(origin.to_string())
-        .bind(Key::look_at(repository, origin).to_string())
-        .bind(landing.to_string())
-        .fetch_all(self.readers())
-        .await?)
+             ORDER BY key"
+        ));
+        Ok(sqlx::query_scalar(question)
+            .bind(repository.as_str())
+            .bind(origin.to_string())
+            .bind(Key::look_at(repository, origin).to_string())
+            .bind(landing.to_string())
+            .bind(stuck_before(self.now()))
+            .fetch_all(self.readers())
+            .await?)
     }
 }

@@ -8,18 +8,20 @@ use sqlx::SqliteConnection;
 
 use crate::domain::key::{Key, Share};
 use crate::store::values::{from_micros, later, read_count, to_integer, to_micros};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, given_up};
 
 mod at_work;
 pub(in crate::store) mod give_back;
 #[cfg(test)]
 mod model;
+pub(in crate::store) mod stuck;
 #[cfg(test)]
 mod tests;
 mod turn;
 
 pub use at_work::AtWork;
 pub(in crate::store) use at_work::lock_of;
+pub use stuck::{STUCK_AFTER, StuckKey};
 
 /// Where fresh work waits; sweeps wait in the other lane.
 const FRESH: i64 = 0;
@@ -332,7 +334,14 @@ impl Store {
     pub async fn finish(&self, lease: &Lease, finished: Finished) -> Result<(), StoreError> {
         let (lease, now) = (lease.clone(), self.now());
         self.write(move |connection| {
-            Box::pin(async move { give_back::give_back(connection, &lease, finished, now).await })
+            Box::pin(async move {
+                let failed = matches!(finished, Finished::Failed { .. } | Finished::Postponed { .. });
+                give_back::give_back(connection, &lease, finished, now).await?;
+                if failed && stuck::is_stuck(connection, &lease.key, now).await? {
+                    given_up::tell(connection, &lease.key, now).await?;
+                }
+                Ok(())
+            })
         })
         .await
     }
@@ -383,9 +392,10 @@ impl Store {
         .fetch_all(self.readers())
         .await?;
         rows.into_iter()
+            .filter_map(|(key, at, reason, attempts)| Some((known(&key)?, at, reason, attempts)))
             .map(|(key, at, reason, attempts)| {
                 Ok(DeadKey {
-                    key: read_key(&key)?,
+                    key,
                     at: from_micros(at)?,
                     reason: reason.unwrap_or_default(),
                     attempts: read_count(attempts)?,
@@ -407,9 +417,12 @@ impl Store {
         .fetch_all(self.readers())
         .await?;
         rows.into_iter()
+            .filter_map(|(key, ready, by, attempts, reason)| {
+                Some((known(&key)?, ready, by, attempts, reason))
+            })
             .map(|(key, ready, leased_by, attempts, reason)| {
                 Ok(PendingKey {
-                    key: read_key(&key)?,
+                    key,
                     ready: from_micros(ready)?,
                     leased_by,
                     attempts: read_count(attempts)?,
@@ -423,9 +436,7 @@ impl Store {
 /// Key, ready, leased by, attempts, reason.
 type PendingRow = (String, i64, Option<String>, i64, Option<String>);
 
-fn read_key(text: &str) -> Result<Key, StoreError> {
-    text.parse().map_err(|error| StoreError::Unreadable {
-        what: "key",
-        problem: format!("{error}"),
-    })
+/// Nothing for one that this version does not know.
+fn known(text: &str) -> Option<Key> {
+    text.parse().ok()
 }

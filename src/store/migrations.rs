@@ -52,6 +52,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "networks",
         include_str!("../../migrations/sqlite/0011_networks.sql"),
     ),
+    (
+        12,
+        "stuck",
+        include_str!("../../migrations/sqlite/0012_stuck.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

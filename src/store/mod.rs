@@ -43,7 +43,7 @@ pub use commands::{ObeyedNote, ReadNotes};
 pub use deliveries::{DeliveryRecord, Recorded};
 pub use error::StoreError;
 pub use history::{DeliveryPlace, Keep, PastDelivery, PastRun, Pruned, StepLogLine};
-pub use keys::{AtWork, Cause, DeadKey, Finished, Lease, PendingKey, Touch};
+pub use keys::{AtWork, Cause, DeadKey, Finished, Lease, PendingKey, STUCK_AFTER, StuckKey, Touch};
 pub use reports::OwnNote;
 pub use repositories::{Examined, RepositoryState};
 pub use requests::Desired;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
-use crate::domain::ids::{CommitId, RepositoryId};
+use crate::domain::ids::{CommitId, IssueNumber, RepositoryId};
 use crate::domain::landing::Origin;
 use crate::domain::review::{Landed, Review};
 use crate::store::accepted::{News, touch_open_reviews};
@@ -189,6 +189,48 @@ impl Store {
                 )
                 .await?;
                 origins::touch_report(connection, &id, &Origin::Push(head), now).await
+            })
+        })
+        .await
+    }
+
+    /// The issue that says that landings do not go on, if there is one.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn stuck_issue(&self, repository: &RepositoryId) -> Result<Option<IssueNumber>, StoreError> {
+        let number: Option<Option<i64>> =
+            sqlx::query_scalar("SELECT stuck_issue FROM repositories WHERE id = ?1")
+                .bind(repository.as_str())
+                .fetch_optional(self.readers())
+                .await?;
+        number
+            .flatten()
+            .map(|number| Ok(IssueNumber(from_integer(number)?)))
+            .transpose()
+    }
+
+    /// Records which issue says that landings do not go on; nothing once they do.
+    ///
+    /// # Errors
+    /// Those of the database, and a lost lease.
+    pub async fn record_stuck_issue(
+        &self,
+        lease: &Lease,
+        repository: &RepositoryId,
+        issue: Option<IssueNumber>,
+    ) -> Result<(), StoreError> {
+        let (lease, id) = (lease.clone(), repository.clone());
+        let issue = issue.map(|issue| to_integer(issue.0)).transpose()?;
+        self.write(move |connection| {
+            Box::pin(async move {
+                keys::check_fence(connection, &lease).await?;
+                sqlx::query("UPDATE repositories SET stuck_issue = ?2 WHERE id = ?1")
+                    .bind(id.as_str())
+                    .bind(issue)
+                    .execute(connection)
+                    .await?;
+                Ok(())
             })
         })
         .await

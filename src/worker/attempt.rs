@@ -33,7 +33,7 @@ impl Worker {
                 tracing::warn!("another worker has taken the key over; what was done here is dropped");
                 return;
             };
-            say(&finished);
+            say(&lease, &finished);
             let given_back = match finished {
                 Finished::Dead { reason } => self.store.give_up(&lease, reason).await,
                 finished => self.store.finish(&lease, finished).await,
@@ -116,11 +116,16 @@ impl Worker {
     }
 }
 
-fn say(finished: &Finished) {
+/// What fails again and again is told less and less often: it is the same, and the place where people look says so.
+fn say(lease: &Lease, finished: &Finished) {
+    let quiet = |times: u32| times > 1 && !times.is_power_of_two();
     match finished {
         Finished::Done => tracing::debug!("done"),
         Finished::Again(at) => tracing::debug!(%at, "to be looked at again"),
         Finished::Released => tracing::info!("given back unfinished"),
+        Finished::Postponed { at, reason } if quiet(lease.postponed + 1) => {
+            tracing::debug!(%at, reason, "postponed");
+        }
         Finished::Postponed { at, reason } => tracing::warn!(%at, reason, "postponed"),
         Finished::Failed { at, reason } => tracing::warn!(%at, reason, "failed, and is tried again"),
         Finished::Dead { reason } => {

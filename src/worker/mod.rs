@@ -64,9 +64,11 @@ impl From<StoreError> for ReconcileError {
         let reason = with_sources(&error);
         match error {
             StoreError::LeaseLost { .. } => Self::LeaseLost,
-            StoreError::Database(_) | StoreError::Commit { .. } | StoreError::Closed => {
-                Self::Unavailable { reason, until: None }
-            }
+            // What cannot be read, another version may have written.
+            StoreError::Database(_)
+            | StoreError::Commit { .. }
+            | StoreError::Closed
+            | StoreError::Unreadable { .. } => Self::Unavailable { reason, until: None },
             _ => Self::Fault { reason },
         }
     }

@@ -11,6 +11,7 @@ mod policies;
 mod port;
 mod retained;
 mod sign_offs;
+mod stuck;
 
 use crate::support::people::{HELD, MergeRequest};
 use crate::support::world::World;

@@ -45,6 +45,11 @@ pub(in crate::store) async fn give_back(
         postponed,
     };
 
+    let fails = match &finished {
+        Finished::Done | Finished::Again(_) => Some(false),
+        Finished::Released => None,
+        Finished::Failed { .. } | Finished::Postponed { .. } | Finished::Dead { .. } => Some(true),
+    };
     let Some(next) = after(&held, lease, finished, now)? else {
         sqlx::query("DELETE FROM keys WHERE key = ?1")
             .bind(key)
@@ -54,7 +59,8 @@ pub(in crate::store) async fn give_back(
     };
     sqlx::query(
         "UPDATE keys SET lane = ?2, due = ?3, attempts = ?4, postponed = ?5, reason = ?6, dead_at = ?7,
-           lease_until = NULL, lease_by = NULL
+           lease_until = NULL, lease_by = NULL,
+           failing_since = CASE ?8 WHEN 1 THEN COALESCE(failing_since, ?9) WHEN 0 THEN NULL ELSE failing_since END
          WHERE key = ?1",
     )
     .bind(key)
@@ -64,6 +70,8 @@ pub(in crate::store) async fn give_back(
     .bind(next.postponed)
     .bind(next.reason)
     .bind(next.dead_at)
+    .bind(fails)
+    .bind(to_micros(now))
     .execute(connection)
     .await?;
     Ok(())

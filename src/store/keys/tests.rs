@@ -406,4 +406,18 @@ async fn a_key_that_nobody_can_read_stops_nobody_else() {
         .await
         .unwrap();
     assert_eq!(world.claim_all().await, ["landing/platform"]);
+    // Another version knows it: it is left, and told.
+    world.clock.advance(Duration::from_secs(600));
+    let stuck = world.store.stuck_keys(9).await.unwrap();
+    assert!(
+        matches!(stuck.as_slice(), [one] if one.key == "teleport/x" && !one.dead),
+        "{stuck:?}"
+    );
+    assert!(world.store.dead_keys(9).await.unwrap().is_empty());
+    assert!(world.store.pending_keys(9).await.unwrap().len() <= 1);
+    assert_eq!(
+        world.claim_all().await,
+        ["landing/platform"],
+        "whose lease has run out"
+    );
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
+use super::stuck::UNKNOWN_AGAIN;
 use super::{FRESH, Lease, SWEEPS};
 use crate::domain::key::Key;
 use crate::store::StoreError;
@@ -45,7 +46,7 @@ pub(super) async fn candidate(
     Ok(None)
 }
 
-/// Leases a key. One that cannot be read dies instead, so that it stops nobody else.
+/// Leases a key. One that this version does not know is left for one that does, and looked at again later.
 pub(super) async fn take(
     connection: &mut SqliteConnection,
     text: String,
@@ -56,16 +57,28 @@ pub(super) async fn take(
     let key = match text.parse::<Key>() {
         Ok(key) => key,
         Err(error) => {
-            tracing::error!(
-                key = text,
-                "the queue holds a key that this version does not know"
-            );
-            sqlx::query("UPDATE keys SET dead_at = ?2, reason = ?3, lease_until = NULL, lease_by = NULL WHERE key = ?1")
-                .bind(text)
-                .bind(to_micros(now))
-                .bind(error.to_string())
-                .execute(connection)
+            let since: Option<i64> = sqlx::query_scalar("SELECT failing_since FROM keys WHERE key = ?1")
+                .bind(&text)
+                .fetch_one(&mut *connection)
                 .await?;
+            if since.is_none() {
+                tracing::error!(
+                    key = text,
+                    "the queue holds a key that this version does not know: it is left there"
+                );
+            }
+            let again = now.checked_add(UNKNOWN_AGAIN).unwrap_or(Timestamp::MAX);
+            sqlx::query(
+                "UPDATE keys SET due = ?2, reason = ?3, lease_until = NULL, lease_by = NULL,
+                   failing_since = COALESCE(failing_since, ?4)
+                 WHERE key = ?1",
+            )
+            .bind(text)
+            .bind(to_micros(again))
+            .bind(error.to_string())
+            .bind(to_micros(now))
+            .execute(connection)
+            .await?;
             return Ok(None);
         }
     };
