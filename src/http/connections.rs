@@ -391,14 +391,14 @@ mod tests {
         assert_eq!(here(&seats), [true, true, true]);
         // Who has the most makes room, be it who asks for it.
         let another = connections.seat(source(9), 9, Instant::now()).unwrap();
-        another.counts(10 + 59);
+        another.counts(10 + 29);
         assert_eq!(
             (another.room(), here(&seats)),
             (Room::Later, vec![true, true, false])
         );
         drop(seats);
         let few = connections.seat(source(8), 9, Instant::now()).unwrap();
-        few.counts(10 + 58);
+        few.counts(10 + 72);
         assert_eq!(few.room(), Room::None);
         assert!(few.gone.is_cancelled() && !another.gone.is_cancelled());
     }
