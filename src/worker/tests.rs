@@ -259,13 +259,13 @@ async fn one_poisonous_key_stops_no_other_and_dies() {
 
 #[tokio::test]
 async fn a_forge_that_is_down_for_an_hour_kills_no_key() {
-    let mut world = World::new(&[("review/platform/7", Does::FindsTheForgeDown)]).await;
-    world.touch("review/platform/7").await;
+    let mut world = World::new(&[("landing/platform", Does::FindsTheForgeDown)]).await;
+    world.touch("landing/platform").await;
     let mut waits = Vec::new();
     for _ in 0..14 {
-        assert_eq!(world.sees().await, began("review/platform/7", 1));
+        assert_eq!(world.sees().await, began("landing/platform", 1));
         let waiting = world
-            .until("review/platform/7", |key| key.unwrap().leased_by.is_none())
+            .until("landing/platform", |key| key.unwrap().leased_by.is_none())
             .await
             .unwrap();
         assert_eq!(waiting.reason.as_deref(), Some("the forge is down"));
