@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::people::WAITING;
-use crate::support::world::{Settings, World};
+use crate::support::world::World;
 
 /// As long as GitLab takes, of letters that are as large as letters get.
 fn longest() -> String {
@@ -14,22 +14,19 @@ fn longest() -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn six_descriptions_of_a_million_characters() {
-    let world = World::with(Settings {
-        sweep_seconds: 1,
-        ..Settings::default()
-    })
-    .await;
-    let (eve, description) = (world.eve(), json!({ "description": longest() }));
+    let mut world = World::start().await;
+    // All of them at once, so that they are read no more often than has to be.
+    world.stop_landfall().await;
+    let description = json!({ "description": longest() });
     for number in 0..6 {
         let (branch, file) = (format!("notes-{number}"), format!("notes/{number}.md"));
-        let asked = eve.opens(&branch, &[(&file, Some("A word."))]).await;
-        eve.does(Method::PUT, &asked.at(""), &description).await;
+        let asked = world.eve().opens(&branch, &[(&file, Some("A word."))]).await;
+        world.eve().does(Method::PUT, &asked.at(""), &description).await;
         world.ada().merges(&asked).await;
     }
+    world.start_landfall().await;
     // They are among what was merged lately, and the landing has to look through that.
-    let shop = world.dana().asks_for_a_shop().await;
-    shop.is_done().await;
-    world.settles_between_sweeps().await;
+    world.dana().asks_for_a_shop().await.is_done().await;
     assert!(world.dead_keys().await.is_empty());
 }
 
