@@ -20,8 +20,8 @@ use crate::policy::Policies;
 use crate::store::{Acceptance, AcceptedFiles, Evidence, Examined, Holding, Lease, RepositoryState, Store};
 
 use super::evaluate::evaluate;
+use super::held::merged_trees;
 use super::release::release;
-use super::review::trees;
 use super::settle::{brings_nothing_more, settle};
 use super::{AppError, Repository, evidence, policies, rebased};
 
@@ -404,18 +404,7 @@ impl Lander {
         let head = review.facts.head.clone().ok_or_else(|| {
             AppError::Inconsistent(format!("merge request {number} is merged and has no head"))
         })?;
-        let looked_at = match trees(repository, arrival.parent, &head).await {
-            Err(AppError::Git(GitError::Missing { .. })) => {
-                repository
-                    .mirror()
-                    .await?
-                    .fetch(&repository.target_branch, &[number])
-                    .await?;
-                trees(repository, arrival.parent, &head).await
-            }
-            looked_at => looked_at,
-        };
-        let (trees, brought) = looked_at?;
+        let (trees, brought) = merged_trees(repository, review, arrival.parent, &head).await?;
         let mut evaluation = evaluate(repository, &arrival.accepted, &trees).await?;
         let newest = evidence::Newest {
             head: &head,

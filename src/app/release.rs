@@ -1,17 +1,19 @@
 //! What is held because nobody had signed it off can be signed off still, by its digest: as long as the target branch
-//! holds it, and nothing newer was accepted on its paths.
+//! holds it, and nothing newer was accepted on its paths. A release is a decision of its own, under the rules and against
+//! the content of now.
 
 use jiff::Timestamp;
 
 use crate::domain::ids::CommitId;
 use crate::domain::key::Key;
-use crate::domain::landing::{HeldBecause, Origin, matches};
+use crate::domain::landing::Origin;
 use crate::domain::push::HeldPush;
 use crate::domain::review::{Landed, Review};
 use crate::domain::signoff::Verdict;
 use crate::policy::Policies;
 use crate::store::{Acceptance, Evidence, Lease, Store, Touch};
 
+use super::held::{Look, look as look_at_held};
 use super::landing::contents;
 use super::policies::Asker;
 use super::push::{judge, look};
@@ -28,9 +30,13 @@ pub(super) async fn release(
     now: Timestamp,
 ) -> Result<(), AppError> {
     for review in store.held_reviews(&repository.id).await? {
-        let origin = Origin::MergeRequest(review.facts.number);
-        if !store.command_approvals(&repository.id, &origin).await?.is_empty() {
-            release_one(store, policies, lease, repository, head, review, now).await?;
+        if review.releasable().is_some()
+            && review.is_signed_off()
+            && !release_one(store, policies, lease, repository, head, &review, now).await?
+        {
+            // It is not as it was when it was looked at.
+            let key = Key::look_at(&repository.id, &Origin::MergeRequest(review.facts.number));
+            store.touch(&[Touch::fact(key)]).await?;
         }
     }
     for push in store.open_pushes(&repository.id).await? {
@@ -101,31 +107,30 @@ async fn release_push(
     Ok(true)
 }
 
+/// Accepts a merge request that was held and is signed off by its digest, if all is still as it was shown. Answers
+/// whether it did.
 async fn release_one(
     store: &Store,
     policies: &Policies,
     lease: &Lease,
     repository: &Repository,
     head: &CommitId,
-    mut review: Review,
+    review: &Review,
     now: Timestamp,
-) -> Result<(), AppError> {
-    let Some(Landed::Held {
-        commit,
-        because: HeldBecause::NotSignedOff { .. },
-    }) = review.landed.clone()
-    else {
-        return Ok(());
-    };
-    let Some(mut evaluation) = review.evaluation.clone() else {
-        return Ok(());
+) -> Result<bool, AppError> {
+    let Some(Landed::Held { commit, .. }) = &review.landed else {
+        return Ok(false);
     };
     let accepted = store.accepted(&repository.id).await?;
-    let tree = repository.mirror().await?.tree(head).await?;
-    if matches(&evaluation.transitions, &[], &tree, &accepted.blobs()).is_err() {
-        // Superseded: the branch, or what is accepted, has moved on.
-        return Ok(());
-    }
+    let target = repository.mirror().await?.tree(head).await?;
+    let looked = look_at_held(store, repository, &accepted, review, target.clone()).await?;
+    let Some(Look::Evaluated(mut evaluation, _)) = looked else {
+        return Ok(false);
+    };
+    let Some(shown) = review.evaluation_like(&evaluation) else {
+        return Ok(false);
+    };
+    evaluation.take_planning(shown.planning.clone());
     let asker = Asker::MergeRequest(&review.facts);
     policies::ask(
         store,
@@ -133,29 +138,28 @@ async fn release_one(
         repository,
         &accepted,
         asker,
-        &tree,
+        &target,
         &mut evaluation,
     )
     .await?;
-    if evaluation.is_refused() {
-        return Ok(());
-    }
-    // Approvals were given for a merge that had not happened yet: now only the digest says what is meant.
-    evaluation.base_differs = true;
+    let mut review = review.clone();
     let rules = accepted.current_rules();
     let verdict = evidence::judge(store, repository, rules, &mut review, &evaluation).await?;
-    if let Verdict::SignedOff(signed) = verdict {
-        let contents = contents(repository, &evaluation).await?;
-        let acceptance = Acceptance {
-            evidence: Evidence::Review(Box::new(review)),
-            evaluation,
-            commit,
-            examined: None,
-            contents,
-        };
-        store
-            .accept(lease, &repository.id, acceptance, &signed, now)
-            .await?;
-    }
-    Ok(())
+    let Verdict::SignedOff(signed) = verdict else {
+        return Ok(false);
+    };
+    let contents = contents(repository, &evaluation).await?;
+    let commit = commit.clone();
+    review.evaluation = Some((*evaluation).clone());
+    let acceptance = Acceptance {
+        evidence: Evidence::Review(Box::new(review)),
+        evaluation: *evaluation,
+        commit,
+        examined: None,
+        contents,
+    };
+    store
+        .accept(lease, &repository.id, acceptance, &signed, now)
+        .await?;
+    Ok(true)
 }

@@ -1,6 +1,6 @@
 //! `request/<repository>/<kind>/<name>`: what is accepted is planned anew, and what the signed plan allows becomes a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,10 +11,14 @@ use crate::domain::key::Outcome;
 use crate::domain::landing::{HeldBecause, Mode};
 use crate::domain::module::Part;
 use crate::domain::plan::{Action, Plan, PlannedChange, Resource};
+use crate::domain::request::Request;
+use crate::domain::rules::limits::check_limits;
+use crate::domain::rules::{Environment, Rules};
 use crate::domain::run::{Run, RunState, steps_of};
+use crate::domain::usage::kept;
 use crate::store::{AcceptedFiles, Desired, Lease, Store};
 
-use super::plans::{self, Anew, Plans};
+use super::plans::{Anew, Plans};
 use super::{AppError, Repository};
 
 /// How often it is looked whether a paused environment goes on.
@@ -65,7 +69,13 @@ impl RunMaker {
         let rules = accepted
             .current_rules()
             .ok_or_else(|| AppError::Inconsistent(format!("{key} is accepted, but no landfall.yaml is")))?;
-        let place = plans::scope(&repository.id, request, rules)?.environment;
+        let place = match signed_place(&desired, rules) {
+            Ok(place) => place,
+            Err(because) => return self.hold(lease, repository, &desired, because).await,
+        };
+        if let Some(because) = over_limit(&desired, rules, &accepted) {
+            return self.hold(lease, repository, &desired, because).await;
+        }
         let now = self.clock.now();
         if place.paused {
             return Ok(Outcome::Again(
@@ -135,6 +145,52 @@ fn held(repository: &Repository, accepted: &AcceptedFiles, key: &RequestKey) -> 
         return Some(HeldBecause::Clashes { paths });
     }
     (repository.mode == Mode::Observe).then_some(HeldBecause::Observed)
+}
+
+/// Where a request goes, if that is still the place that it was signed off for.
+fn signed_place(desired: &Desired, rules: &Rules) -> Result<Environment, HeldBecause> {
+    let name = &desired.goal.request.environment;
+    let is_signed = |place: &&Environment| {
+        let signed = desired.place.as_ref();
+        signed.is_none_or(|signed| *signed == place.place())
+    };
+    let place = rules.environments.get(name).filter(is_signed);
+    place.cloned().ok_or_else(|| HeldBecause::PlaceChanged {
+        environment: name.clone(),
+    })
+}
+
+/// Whether there is no room any more for what a request adds to what was made of it.
+fn over_limit(desired: &Desired, rules: &Rules, accepted: &AcceptedFiles) -> Option<HeldBecause> {
+    let request = &desired.goal.request;
+    if desired.goal.deleted {
+        return None;
+    }
+    let all: Vec<(String, Request)> = accepted
+        .files
+        .iter()
+        .filter_map(|(path, file)| Some((path.clone(), file.request.clone()?)))
+        .collect();
+    let asked: Vec<&Request> = all.iter().map(|(_, one)| one).collect();
+    let others: Vec<&Request> = asked
+        .iter()
+        .copied()
+        .filter(|one| one.key != request.key)
+        .collect();
+    let there = kept(&accepted.existing, &others, &[]);
+    let before: Vec<&Request> = others.into_iter().chain(&there).collect();
+    let what: BTreeSet<String> = check_limits(rules, &before, &all, &kept(&accepted.existing, &asked, &[]))
+        .into_iter()
+        .filter(|finding| {
+            accepted
+                .paths_of(&request.key)
+                .any(|path| path == finding.place.path)
+        })
+        .map(|finding| finding.message.trim_end_matches('.').to_owned())
+        .collect();
+    (!what.is_empty()).then(|| HeldBecause::OverLimit {
+        what: what.into_iter().collect(),
+    })
 }
 
 /// What is not asked for any more and is not touched: it is kept, or it was gone already.

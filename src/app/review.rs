@@ -5,9 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::domain::change::Change;
-use crate::domain::finding::{Code, Finding, Place, sort};
-use crate::domain::ids::{CommitId, MergeRequestNumber, RequestKey};
+use crate::domain::ids::{CommitId, MergeRequestNumber};
 use crate::domain::key::Outcome;
 use crate::domain::landing::Origin;
 use crate::domain::merge_request::{MergeRequest, MergeRequestState, Thread};
@@ -20,7 +18,7 @@ use super::evaluate::{Trees, evaluate};
 use super::evidence::Brought;
 use super::plans::Plans;
 use super::policies::Asker;
-use super::{AppError, Repository, contribution, evidence, notes, policies};
+use super::{AppError, Repository, contribution, evidence, notes, others, policies};
 
 /// How long the forge may take to show a pushed head in git, before it is asked again.
 const GIT_LAG: SignedDuration = SignedDuration::from_millis(500);
@@ -72,11 +70,14 @@ impl Reviewer {
                 Ok(Outcome::Done)
             }
             MergeRequestState::Merged => {
-                self.obey(lease, repository, &review.facts).await?;
+                let plan_anew = self.obey(lease, repository, &review.facts).await?;
+                let outcome = self
+                    .review_held(lease, repository, review.clone(), plan_anew)
+                    .await?;
                 self.store
                     .record_merged(lease, &repository.id, &review, self.clock.now())
                     .await?;
-                Ok(Outcome::Done)
+                Ok(outcome)
             }
             MergeRequestState::Open => self.review_open(lease, repository, review).await,
         }
@@ -119,7 +120,11 @@ impl Reviewer {
             .await?)
     }
 
-    async fn discard(&self, repository: &Repository, evaluation: &Evaluation) -> Result<(), AppError> {
+    pub(super) async fn discard(
+        &self,
+        repository: &Repository,
+        evaluation: &Evaluation,
+    ) -> Result<(), AppError> {
         let accepted = self.store.accepted(&repository.id).await?;
         let rules = accepted.current_rules();
         self.plans.discard(&repository.id, rules, evaluation).await
@@ -154,7 +159,7 @@ impl Reviewer {
         let accepted = self.store.accepted(&repository.id).await?;
         let (trees, brought) = trees(repository, &target, &head).await?;
         let mut evaluation = evaluate(repository, &accepted, &trees).await?;
-        self.name_others(repository, number, &mut evaluation).await?;
+        others::name(&self.store, repository, &accepted, number, &mut evaluation).await?;
         if self.obey(lease, repository, &review.facts).await?
             && let Some(before) = &mut review.evaluation
         {
@@ -199,42 +204,8 @@ impl Reviewer {
         Ok(again.map_or(Outcome::Done, Outcome::Again))
     }
 
-    /// Other open merge requests that change the same requests: whichever lands second is planned anew.
-    async fn name_others(
-        &self,
-        repository: &Repository,
-        number: MergeRequestNumber,
-        evaluation: &mut Evaluation,
-    ) -> Result<(), AppError> {
-        if evaluation.requests.is_empty() {
-            return Ok(());
-        }
-        for other in self.store.open_reviews(&repository.id).await? {
-            if other.facts.number == number || other.facts.target_branch != repository.target_branch {
-                continue;
-            }
-            let theirs: Vec<&RequestKey> = other
-                .evaluation
-                .iter()
-                .flat_map(|evaluation| &evaluation.requests)
-                .map(Change::key)
-                .collect();
-            let shared = evaluation
-                .changes
-                .iter()
-                .filter_map(|change| Some((change.request.as_ref()?, &change.path)));
-            let shared = shared.filter(|(key, _)| theirs.contains(key));
-            let said: Vec<Finding> = shared
-                .map(|(key, path)| changed_elsewhere(path, key, &other.facts))
-                .collect();
-            evaluation.findings.extend(said);
-        }
-        sort(&mut evaluation.findings);
-        Ok(())
-    }
-
     /// Makes the plan, or keeps the one there is where its inputs are the same. Answers when to look again.
-    async fn plan(
+    pub(super) async fn plan(
         &self,
         repository: &Repository,
         accepted: &AcceptedFiles,
@@ -262,18 +233,6 @@ impl Reviewer {
         }
         self.plans.make(id, rules, &tokens, evaluation).await
     }
-}
-
-fn changed_elsewhere(path: &str, key: &RequestKey, other: &MergeRequest) -> Finding {
-    Finding::warning(
-        Code::ChangedElsewhere,
-        Place::start_of(path),
-        format!(
-            "Merge request !{} changes the {} `{}`, too.",
-            other.number, key.kind, key.name
-        ),
-        "Agree with its author on the order: whichever is merged second has to be rebased and signed off anew.",
-    )
 }
 
 /// The trees of a merge request, and what its commits bring.

@@ -31,6 +31,7 @@ pub(super) async fn settle(
         if let Some(Landed::Held {
             commit,
             because: HeldBecause::NotSignedOff { .. },
+            ..
         }) = review.landed.clone()
             && brings_nothing_more(&review, &accepted)
         {
@@ -57,6 +58,7 @@ pub(super) async fn settle(
             Landed::Held {
                 commit,
                 because: HeldBecause::NotRecognised,
+                before: None,
             }
         };
         store

@@ -1,8 +1,10 @@
 //! A change: what a merge request does to one request. And its goal: what shall become of the request.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::ids::RequestKey;
+use super::ids::{RequestKey, TeamName};
 use super::plan::Resource;
 use super::request::{DeletionPolicy, Request};
 
@@ -83,6 +85,17 @@ impl Change {
             Self::Delete(_) => None,
             _ => Some(self.request()),
         }
+    }
+
+    /// The teams that it is counted for, before and after.
+    #[must_use]
+    pub fn teams(&self) -> BTreeSet<TeamName> {
+        let sides = [self.before(), self.after()];
+        sides
+            .into_iter()
+            .flatten()
+            .map(|request| request.team.clone())
+            .collect()
     }
 
     /// What shall become of the request; nothing where only its path changes.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{BlobId, CommitId, InvalidId, MergeRequestNumber};
+use super::ids::{BlobId, CommitId, EnvironmentName, InvalidId, MergeRequestNumber};
 use super::transition::Transition;
 use super::tree::{Tree, is_governed};
 
@@ -152,6 +152,16 @@ pub enum HeldBecause {
         /// The provider's words.
         reason: String,
     },
+    /// The environment is not the place any more that it was signed off for.
+    PlaceChanged {
+        /// The environment.
+        environment: EnvironmentName,
+    },
+    /// It would be more than the limits of now allow.
+    OverLimit {
+        /// What is over which limit, in words.
+        what: Vec<String>,
+    },
     /// Several accepted files have the request's key.
     Clashes {
         /// The files.
@@ -167,10 +177,22 @@ pub enum HeldBecause {
 }
 
 impl HeldBecause {
-    /// Whether the plan is what holds it: what it was signed for is not what it would do now, so a retry may help.
+    /// Whether an admin may release it: what it would do now is shown, and signed off by its digest.
     #[must_use]
-    pub fn is_of_plan(&self) -> bool {
-        matches!(self, Self::PlanExceeds { .. } | Self::PlanRefused { .. })
+    pub fn can_be_released(&self) -> bool {
+        matches!(self, Self::NotSignedOff { .. } | Self::Refused)
+    }
+
+    /// Whether it is signed off, and something else than a sign-off is in the way: once that is seen to, a retry helps.
+    #[must_use]
+    pub fn may_be_retried(&self) -> bool {
+        matches!(
+            self,
+            Self::PlanExceeds { .. }
+                | Self::PlanRefused { .. }
+                | Self::PlaceChanged { .. }
+                | Self::OverLimit { .. }
+        )
     }
 }
 
@@ -228,6 +250,16 @@ impl fmt::Display for HeldBecause {
             }
             Self::PlanRefused { reason } => {
                 write!(f, "it cannot be planned any more: {reason}")
+            }
+            Self::PlaceChanged { environment } => {
+                write!(
+                    f,
+                    "the environment `{environment}` is gone, or its provider, account, region, network or sizes are \
+                     not those that it was signed off for"
+                )
+            }
+            Self::OverLimit { what } => {
+                write!(f, "there is no room for it any more: {}", what.join("; "))
             }
             Self::Clashes { paths } => {
                 write!(

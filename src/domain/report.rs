@@ -353,9 +353,7 @@ impl Report {
     ) -> Self {
         // What landed otherwise than it was shown cannot be signed by what was shown.
         let can_be_signed = match &standing {
-            Standing::Held(because) => because
-                .iter()
-                .all(|b| matches!(b, HeldBecause::NotSignedOff { .. })),
+            Standing::Held(because) => because.iter().all(HeldBecause::can_be_released),
             Standing::Overtaken(_) => false,
             _ => true,
         };

@@ -1,6 +1,6 @@
 //! A review: what Landfall made of a merge request, and how far it has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::change::{Change, Goal};
 use super::contribution::Content;
 use super::finding::{Code, Finding, Place, Severity, sort};
-use super::ids::{BlobId, CommitId, Digest, EnvironmentName};
+use super::ids::{BlobId, CommitId, Digest, EnvironmentName, TeamName};
 use super::landing::HeldBecause;
 use super::merge_request::{MergeRequest, MergeRequestState};
 use super::person::Owners;
@@ -120,6 +120,12 @@ impl Evaluation {
         sort(&mut self.findings);
     }
 
+    /// The teams whose requests it changes.
+    #[must_use]
+    pub fn teams(&self) -> BTreeSet<TeamName> {
+        self.requests.iter().flat_map(Change::teams).collect()
+    }
+
     /// The plan, once it is there.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {
@@ -206,6 +212,9 @@ pub enum Landed {
         commit: CommitId,
         /// Why.
         because: HeldBecause,
+        /// What had been examined before it; nothing where it was not recognised when it landed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<CommitId>,
     },
     /// It changed nothing that Landfall looks after.
     Nothing {
@@ -259,6 +268,21 @@ impl Review {
             voided_at: None,
             landed: None,
             owners: Owners::new(),
+        }
+    }
+
+    /// Whether the gate let it through when it was last asked.
+    #[must_use]
+    pub fn is_signed_off(&self) -> bool {
+        matches!(self.judged, Some(Judged::SignedOff { .. }))
+    }
+
+    /// What had been examined before it landed, if it is held and a release can help it.
+    #[must_use]
+    pub fn releasable(&self) -> Option<&CommitId> {
+        match &self.landed {
+            Some(Landed::Held { because, before, .. }) if because.can_be_released() => before.as_ref(),
+            _ => None,
         }
     }
 

@@ -98,7 +98,7 @@ fn footer(report: &Report) -> Markup {
             let sign = sign.filter(|_| asked);
             [Some(plan), sign, Some(help)].into_iter().flatten().collect()
         }
-        Standing::Held(because) if because.iter().any(HeldBecause::is_of_plan) => vec![retry, help],
+        Standing::Held(because) if because.iter().any(HeldBecause::may_be_retried) => vec![retry, help],
         Standing::Held(_) => [sign, Some(help)].into_iter().flatten().collect(),
         Standing::Failed | Standing::Cancelled => vec![retry, help],
     };

@@ -361,7 +361,7 @@ pub(super) fn approve(digest: &str) -> Markup {
 }
 
 fn held(report: &Report, because: &[HeldBecause], admins: &[String]) -> Next {
-    let refused = because.contains(&HeldBecause::Refused) || errors(report) > 0;
+    let refused = errors(report) > 0;
     let sentence = Markup::new().ours("It landed, but **nothing was provisioned**: ");
     let sentence = match &report.digest {
         Some(digest) if !refused => sentence
@@ -369,9 +369,12 @@ fn held(report: &Report, because: &[HeldBecause], admins: &[String]) -> Next {
             .ours(" (not its author, nor who pushed to it) may release it with a comment ")
             .markup(&approve(digest.short()))
             .ours(" here; otherwise revert the merge."),
-        _ if because.iter().any(HeldBecause::is_of_plan) => sentence
+        _ if because.iter().any(HeldBecause::may_be_retried) => sentence
             .ours("see to what is said below, then comment `/landfall retry`; or open a merge request that changes the same file, whose plan is the one to sign off then; otherwise revert the ")
             .ours(if report.is_push() { "push." } else { "merge." }),
+        _ if refused && because.iter().all(HeldBecause::can_be_released) => sentence.ours(
+            "see to what is found below, and an admin can release it here once nothing refuses it; or revert the merge, or put it right with a new merge request.",
+        ),
         _ if report.is_push() => sentence.ours("revert the push, or put it right with a merge request."),
         _ => sentence.ours("revert the merge, or put it right with a new merge request."),
     };
@@ -409,6 +412,10 @@ fn few(because: &HeldBecause) -> HeldBecause {
             reason: reason.clone(),
         },
         HeldBecause::Cancelled { by } => HeldBecause::Cancelled { by: by.clone() },
+        HeldBecause::PlaceChanged { environment } => HeldBecause::PlaceChanged {
+            environment: environment.clone(),
+        },
+        HeldBecause::OverLimit { what } => HeldBecause::OverLimit { what: shorten(what) },
         HeldBecause::Clashes { paths } => HeldBecause::Clashes {
             paths: shorten(paths),
         },

@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
 use crate::domain::change::Change;
-use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber, RepositoryId, RequestKey, UserId};
+use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber, RepositoryId, RequestKey, TeamName, UserId};
 use crate::domain::key::Key;
 use crate::domain::landing::{HeldBecause, Landed, Origin};
 use crate::domain::plan::Plan;
@@ -23,7 +23,8 @@ use crate::store::keys::{self, Touch};
 use crate::store::repositories::Examined;
 use crate::store::values::{from_integer, from_json, parse, to_integer, to_json, to_micros};
 use crate::store::{
-    AcceptedFile, AcceptedFiles, Lease, Store, StoreError, audit, pushes, repositories, requests, reviews,
+    AcceptedFile, AcceptedFiles, Lease, Store, StoreError, audit, provenance, pushes, repositories, requests,
+    reviews,
 };
 
 /// What a sign-off was judged by, with the approvals.
@@ -112,10 +113,12 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn accepted(&self, repository: &RepositoryId) -> Result<AcceptedFiles, StoreError> {
+        // One snapshot: what is accepted between two of these reads would be half of it.
+        let mut snapshot = self.readers().begin().await?;
         let rows: Vec<(String, String, Option<String>)> =
             sqlx::query_as("SELECT path, blob, request FROM accepted WHERE repository = ?1")
                 .bind(repository.as_str())
-                .fetch_all(self.readers())
+                .fetch_all(&mut *snapshot)
                 .await?;
         let mut accepted = AcceptedFiles::default();
         for (path, blob, request) in rows {
@@ -123,7 +126,7 @@ impl Store {
             let request = request.map(|text| from_json("request", &text)).transpose()?;
             accepted.files.insert(path, AcceptedFile { blob, request });
         }
-        accepted.existing = self.existing(repository).await?;
+        accepted.existing = provenance::existing(&mut *snapshot, repository).await?;
         for one in &accepted.existing {
             let environments: &mut BTreeSet<_> = accepted.places.entry(one.request.clone()).or_default();
             environments.insert(one.environment.clone());
@@ -131,7 +134,7 @@ impl Store {
         if let Some(file) = accepted.files.get(RULES_PATH) {
             let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM blobs WHERE id = ?1")
                 .bind(file.blob.as_str())
-                .fetch_one(self.readers())
+                .fetch_one(&mut *snapshot)
                 .await?;
             let pins: Vec<(String, i64)> =
                 sqlx::query_as("SELECT path, number FROM accepted_groups WHERE repository = ?1")
@@ -190,6 +193,11 @@ impl Store {
                     examined,
                     contents,
                 } = acceptance;
+                if evaluation.digest().as_ref() != Some(signed_off.digest()) {
+                    return Err(StoreError::NotWhatWasSigned {
+                        signed: signed_off.digest().clone(),
+                    });
+                }
                 let origin = evidence.origin();
                 let (number, merged_at) = match &evidence {
                     Evidence::Review(review) => (Some(review.facts.number), review.facts.merged_at),
@@ -214,9 +222,8 @@ impl Store {
                 for transition in &evaluation.transitions {
                     put_transition(connection, &id, transition, &evaluation, sign_off).await?;
                 }
-                let plan = evaluation.plan().cloned().unwrap_or_default();
                 for goal in evaluation.goals() {
-                    requests::put(connection, &id, &goal, &plan, &signed_off, &origin, now).await?;
+                    requests::put(connection, &id, &goal, &evaluation, &signed_off, &origin, now).await?;
                 }
                 if let Some(examined) = &examined {
                     repositories::examine(connection, &id, examined, merged_at).await?;
@@ -239,6 +246,7 @@ impl Store {
                         .iter()
                         .map(|change| change.key().clone())
                         .collect(),
+                    teams: evaluation.teams(),
                 };
                 if evaluation.transitions.iter().any(|t| t.path == RULES_PATH) {
                     put_groups(connection, &id, &evaluation.groups).await?;
@@ -298,8 +306,16 @@ impl Store {
                 pushes::touch_open(connection, &id, now).await?;
                 match review {
                     Some(review) => {
-                        let landed = Some(review::Landed::Held { commit, because });
-                        reviews::put(connection, &id, &Review { landed, ..review }, now).await
+                        let number = review.facts.number;
+                        let is_open = because.can_be_released();
+                        let before = Some(examined.from);
+                        let landed = Some(review::Landed::Held { commit, because, before });
+                        reviews::put(connection, &id, &Review { landed, ..review }, now).await?;
+                        if is_open {
+                            let key = Key::Review { repository: id, merge_request: number };
+                            keys::touch(connection, &Touch::fact(key), now).await?;
+                        }
+                        Ok(())
                     }
                     None => {
                         let push = HeldPush::new(examined.from, commit.clone(), landed, now);
@@ -341,7 +357,7 @@ impl Store {
                 // What was signed off for another tree is not signed off for this one.
                 sqlx::query(
                     "UPDATE requests SET generation = generation + 1, deleted = 1, sign_off = NULL, signed_plan = ?2,
-                       origin = NULL, pending = '{}', held = NULL, retry = 0
+                       origin = NULL, place = NULL, pending = '{}', held = NULL, retry = 0
                      WHERE repository = ?1",
                 )
                 .bind(id.as_str())
@@ -522,6 +538,8 @@ pub(in crate::store) struct News {
     pub(in crate::store) paths: BTreeSet<String>,
     /// Requests that changed.
     pub(in crate::store) requests: BTreeSet<RequestKey>,
+    /// Teams whose requests come to more or less than before: limits count them together.
+    pub(in crate::store) teams: BTreeSet<TeamName>,
 }
 
 impl News {
@@ -531,14 +549,14 @@ impl News {
                 .transitions
                 .iter()
                 .any(|theirs| self.paths.contains(&theirs.path))
-            || evaluation
-                .requests
-                .iter()
-                .any(|theirs| self.requests.contains(theirs.key()))
+            || evaluation.requests.iter().any(|theirs| {
+                self.requests.contains(theirs.key()) || !self.teams.is_disjoint(&theirs.teams())
+            })
     }
 }
 
-/// Looks again at the open merge requests that some news concern.
+/// Looks again at the merge requests that some news concern: those that are open, and those that are held and may be
+/// released.
 pub(in crate::store) async fn touch_open_reviews(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
@@ -547,7 +565,7 @@ pub(in crate::store) async fn touch_open_reviews(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let rows: Vec<String> =
-        sqlx::query_scalar("SELECT review FROM reviews WHERE repository = ?1 AND open = 1")
+        sqlx::query_scalar("SELECT review FROM reviews WHERE repository = ?1 AND (open = 1 OR held = 1)")
             .bind(repository.as_str())
             .fetch_all(&mut *connection)
             .await?;

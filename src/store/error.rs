@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use crate::domain::ids::RepositoryId;
+use crate::domain::ids::{Digest, RepositoryId};
 use crate::domain::key::Key;
 use crate::domain::step::IllegalEvent;
 use crate::store::Mark;
@@ -71,6 +71,14 @@ pub enum StoreError {
         /// What the database said.
         #[source]
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// What is to be accepted is not what the sign-off names: a fault of Landfall's, and nothing was accepted.
+    #[error(
+        "what is to be accepted is not what was signed off under the digest {signed}: nothing was accepted"
+    )]
+    NotWhatWasSigned {
+        /// What was signed off.
+        signed: Digest,
     },
     /// The file that says whether anybody is at work on the database cannot be locked.
     #[error("cannot lock {}: its folder must be writable, and on a file system that knows locks", path.display())]

@@ -57,6 +57,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "stuck",
         include_str!("../../migrations/sqlite/0012_stuck.sql"),
     ),
+    (
+        13,
+        "signed place",
+        include_str!("../../migrations/sqlite/0013_signed_place.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sqlx::SqliteExecutor;
+
 use crate::domain::ids::{EnvironmentName, RepositoryId, RequestKey, ResourceName, StepKey};
 use crate::domain::plan::{KnownResource, Resource, ResourceKind};
 use crate::domain::provenance::{MarkingKey, Provenance};
@@ -152,46 +154,6 @@ impl Store {
         Ok(all)
     }
 
-    /// Everything that exists because of us, whatever became of the requests, each resource as it was last made.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn existing(&self, repository: &RepositoryId) -> Result<Vec<Existing>, StoreError> {
-        let rows: Vec<(String, String, String, String, String, Option<String>, bool)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT resources.request, resources.resource, resources.kind, resources.environment, resources.team, steps.step,
-               NOT resources.retained AND EXISTS (
-                 SELECT 1 FROM requests WHERE requests.repository = resources.repository
-                 AND requests.request = resources.request AND requests.removal <> ?2 AND {IN_FLIGHT})
-             FROM resources LEFT JOIN steps ON steps.run = resources.run AND steps.resource = resources.resource
-             WHERE resources.repository = ?1 ORDER BY resources.request, resources.resource"
-        )))
-        .bind(repository.as_str())
-        .bind(to_json("deletion policy", &DeletionPolicy::Retain)?)
-        .fetch_all(self.readers())
-        .await?;
-        rows.into_iter()
-            .map(|(request, name, kind, environment, team, step, leaving)| {
-                let step: Option<Step> = step.map(|step| from_json("step", &step)).transpose()?;
-                let resource = match step {
-                    Some(step) => step.resource,
-                    None => Resource {
-                        name: parse("resource name", &name)?,
-                        kind: from_json("resource kind", &kind)?,
-                        properties: BTreeMap::new(),
-                        depends_on: Vec::new(),
-                    },
-                };
-                Ok(Existing {
-                    request: parse("request key", &request)?,
-                    environment: parse("environment", &environment)?,
-                    team: parse("team", &team)?,
-                    resource,
-                    leaving,
-                })
-            })
-            .collect()
-    }
-
     /// What exists of a request because of us, what was retained too.
     ///
     /// # Errors
@@ -220,4 +182,44 @@ impl Store {
             })
             .collect()
     }
+}
+
+/// Everything that exists because of us, whatever became of the requests, each resource as it was last made.
+pub(in crate::store) async fn existing(
+    executor: impl SqliteExecutor<'_>,
+    repository: &RepositoryId,
+) -> Result<Vec<Existing>, StoreError> {
+    let rows: Vec<(String, String, String, String, String, Option<String>, bool)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "SELECT resources.request, resources.resource, resources.kind, resources.environment, resources.team, steps.step,
+           NOT resources.retained AND EXISTS (
+             SELECT 1 FROM requests WHERE requests.repository = resources.repository
+             AND requests.request = resources.request AND requests.removal <> ?2 AND {IN_FLIGHT})
+         FROM resources LEFT JOIN steps ON steps.run = resources.run AND steps.resource = resources.resource
+         WHERE resources.repository = ?1 ORDER BY resources.request, resources.resource"
+    )))
+    .bind(repository.as_str())
+    .bind(to_json("deletion policy", &DeletionPolicy::Retain)?)
+    .fetch_all(executor)
+    .await?;
+    rows.into_iter()
+        .map(|(request, name, kind, environment, team, step, leaving)| {
+            let step: Option<Step> = step.map(|step| from_json("step", &step)).transpose()?;
+            let resource = match step {
+                Some(step) => step.resource,
+                None => Resource {
+                    name: parse("resource name", &name)?,
+                    kind: from_json("resource kind", &kind)?,
+                    properties: BTreeMap::new(),
+                    depends_on: Vec::new(),
+                },
+            };
+            Ok(Existing {
+                request: parse("request key", &request)?,
+                environment: parse("environment", &environment)?,
+                team: parse("team", &team)?,
+                resource,
+                leaving,
+            })
+        })
+        .collect()
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row as _, SqliteConnection};
 
 use crate::domain::audit::Record;
 use crate::domain::change::Goal;
@@ -11,6 +12,7 @@ use crate::domain::ids::{Digest, Generation, RepositoryId, RequestKey};
 use crate::domain::key::{Key, Share};
 use crate::domain::landing::{HeldBecause, Origin};
 use crate::domain::plan::Plan;
+use crate::domain::review::Evaluation;
 use crate::domain::signoff::SignedOff;
 use crate::store::keys::{self, Touch};
 use crate::store::values::{from_integer, from_json, parse, to_integer, to_json};
@@ -41,6 +43,9 @@ pub struct Desired {
     pub retry: bool,
     /// Who stopped it, by their name on the forge.
     pub cancelled: Option<String>,
+    /// [`Environment::place`](crate::domain::rules::Environment::place) as it was signed off; nothing where that is not
+    /// known.
+    pub place: Option<serde_json::Value>,
 }
 
 impl Desired {
@@ -52,21 +57,67 @@ impl Desired {
     }
 }
 
-type DesiredRow = (
-    i64,
-    String,
-    bool,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-    bool,
-    i64,
-    i64,
-    Option<String>,
-);
+struct DesiredRow {
+    generation: i64,
+    content: String,
+    deleted: bool,
+    removal: String,
+    sign_off: Option<String>,
+    signed_plan: String,
+    origin: Option<String>,
+    pending: String,
+    held: Option<String>,
+    retry: bool,
+    runs: i64,
+    running: i64,
+    cancelled: Option<String>,
+    place: Option<String>,
+}
+
+impl FromRow<'_, SqliteRow> for DesiredRow {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            generation: row.try_get("generation")?,
+            content: row.try_get("content")?,
+            deleted: row.try_get("deleted")?,
+            removal: row.try_get("removal")?,
+            sign_off: row.try_get("sign_off")?,
+            signed_plan: row.try_get("signed_plan")?,
+            origin: row.try_get("origin")?,
+            pending: row.try_get("pending")?,
+            held: row.try_get("held")?,
+            retry: row.try_get("retry")?,
+            runs: row.try_get("runs")?,
+            running: row.try_get("running")?,
+            cancelled: row.try_get("cancelled")?,
+            place: row.try_get("place")?,
+        })
+    }
+}
+
+impl TryFrom<DesiredRow> for Desired {
+    type Error = StoreError;
+    fn try_from(row: DesiredRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            generation: Generation(from_integer(row.generation)?),
+            goal: Goal {
+                request: from_json("request", &row.content)?,
+                deleted: row.deleted,
+                removal: from_json("deletion policy", &row.removal)?,
+            },
+            sign_off: row.sign_off.map(|text| parse("digest", &text)).transpose()?,
+            signed_plan: from_json("plan", &row.signed_plan)?,
+            origin: row.origin.map(|text| parse("origin", &text)).transpose()?,
+            pending: from_json("plan tokens", &row.pending)?,
+            held: row.held.map(|text| from_json("reason", &text)).transpose()?,
+            runs: from_integer(row.runs)?,
+            running: row.running > 0,
+            retry: row.retry,
+            cancelled: row.cancelled,
+            place: row.place.map(|text| from_json("place", &text)).transpose()?,
+        })
+    }
+}
 
 impl Store {
     /// The merge requests and pushes of which something is accepted and is not there, so that a retry may be asked for: a run failed,
@@ -103,51 +154,17 @@ impl Store {
         let row: Option<DesiredRow> = sqlx::query_as(
             "SELECT generation, content, deleted, removal, sign_off, signed_plan, origin, pending, held, retry,
                (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
-                AND runs.request = requests.request AND runs.generation = requests.generation),
+                AND runs.request = requests.request AND runs.generation = requests.generation) AS runs,
                (SELECT COUNT(*) FROM runs WHERE runs.repository = requests.repository
-                AND runs.request = requests.request AND runs.finished_at IS NULL),
-               cancelled
+                AND runs.request = requests.request AND runs.finished_at IS NULL) AS running,
+               cancelled, place
              FROM requests WHERE repository = ?1 AND request = ?2",
         )
         .bind(repository.as_str())
         .bind(request.to_string())
         .fetch_optional(self.readers())
         .await?;
-        let Some((
-            generation,
-            content,
-            deleted,
-            removal,
-            sign_off,
-            plan,
-            origin,
-            pending,
-            held,
-            retry,
-            runs,
-            running,
-            cancelled,
-        )) = row
-        else {
-            return Ok(None);
-        };
-        Ok(Some(Desired {
-            generation: Generation(from_integer(generation)?),
-            goal: Goal {
-                request: from_json("request", &content)?,
-                deleted,
-                removal: from_json("deletion policy", &removal)?,
-            },
-            sign_off: sign_off.map(|text| parse("digest", &text)).transpose()?,
-            signed_plan: from_json("plan", &plan)?,
-            origin: origin.map(|text| parse("origin", &text)).transpose()?,
-            pending: from_json("plan tokens", &pending)?,
-            held: held.map(|text| from_json("reason", &text)).transpose()?,
-            runs: from_integer(runs)?,
-            running: running > 0,
-            retry,
-            cancelled,
-        }))
+        row.map(Desired::try_from).transpose()
     }
 
     /// Whether a run of what a merge request or push brought is to be made or is at work, so that it can be stopped.
@@ -416,12 +433,17 @@ pub(in crate::store) async fn put(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
     goal: &Goal,
-    signed_plan: &Plan,
+    evaluation: &Evaluation,
     signed_off: &SignedOff,
     origin: &Origin,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let key = &goal.request.key;
+    let signed_plan = evaluation
+        .plan()
+        .map(|plan| plan.of_request(key))
+        .unwrap_or_default();
+    let place = evaluation.environments.get(&goal.request.environment);
     let superseded: Option<Option<String>> =
         sqlx::query_scalar("SELECT origin FROM requests WHERE repository = ?1 AND request = ?2")
             .bind(repository.as_str())
@@ -429,12 +451,12 @@ pub(in crate::store) async fn put(
             .fetch_optional(&mut *connection)
             .await?;
     sqlx::query(
-        "INSERT INTO requests (repository, request, generation, content, deleted, removal, sign_off, signed_plan, origin)
-         VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO requests (repository, request, generation, content, deleted, removal, sign_off, signed_plan, origin, place)
+         VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (repository, request) DO UPDATE SET
            generation = requests.generation + 1, content = excluded.content, deleted = excluded.deleted,
            removal = excluded.removal, sign_off = excluded.sign_off, signed_plan = excluded.signed_plan,
-           origin = excluded.origin, pending = '{}', held = NULL, retry = 0,
+           origin = excluded.origin, place = excluded.place, pending = '{}', held = NULL, retry = 0,
            cancelled = NULL",
     )
     .bind(repository.as_str())
@@ -443,8 +465,9 @@ pub(in crate::store) async fn put(
     .bind(goal.deleted)
     .bind(to_json("deletion policy", &goal.removal)?)
     .bind(signed_off.digest().as_str())
-    .bind(to_json("plan", &signed_plan.of_request(key))?)
+    .bind(to_json("plan", &signed_plan)?)
     .bind(origin.to_string())
+    .bind(place.map(|place| to_json("place", &place.place())).transpose()?)
     .execute(&mut *connection)
     .await?;
     let touch = Touch::fact(Key::Request {

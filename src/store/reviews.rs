@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::ids::{CommitId, MergeRequestNumber, RepositoryId, RequestKey, UserId};
 use crate::domain::key::Key;
-use crate::domain::landing::Origin;
+use crate::domain::landing::{self, Origin};
 use crate::domain::merge_request::{MergeRequestState, User};
 use crate::domain::review::{Evaluation, Landed, Review, Shown};
 use crate::store::accepted::{News, touch_open_reviews};
@@ -213,7 +213,35 @@ impl Store {
         .await
     }
 
-    /// Records what became of a merge request that was not recognised when it landed.
+    /// What landed with a merge request and is held.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn held_paths(
+        &self,
+        repository: &RepositoryId,
+        number: MergeRequestNumber,
+    ) -> Result<Vec<landing::Landed>, StoreError> {
+        let rows: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(
+            "SELECT path, from_blob, to_blob FROM held WHERE repository = ?1 AND merge_request = ?2 ORDER BY id",
+        )
+        .bind(repository.as_str())
+        .bind(to_integer(number.0)?)
+        .fetch_all(self.readers())
+        .await?;
+        let blob = |text: Option<String>| text.map(|text| parse("blob id", &text)).transpose();
+        rows.into_iter()
+            .map(|(path, from, to)| {
+                Ok(landing::Landed {
+                    path,
+                    from: blob(from)?,
+                    to: blob(to)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Records what became of a merge request that was not recognised when it landed, or cannot be released any more.
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
@@ -229,7 +257,7 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
-                if let Landed::Held { commit, because } = &landed {
+                if let Landed::Held { commit, because, .. } = &landed {
                     let record = Record::Held {
                         merge_request: Some(review.facts.number),
                         commit: commit.clone(),
@@ -273,16 +301,24 @@ impl Store {
                     .as_ref()
                     .is_none_or(|before| !before.says_the_same_as(&review));
                 // What has landed meanwhile was judged as it was.
-                if before.as_ref().is_some_and(|before| before.landed.is_some()) {
+                let landed = before.as_ref().and_then(|before| before.landed.as_ref());
+                if landed.is_some() && landed != review.landed.as_ref() {
                     return Ok(());
                 }
                 // Those that change the same requests name each other.
                 let (was, is) = (requests_of(before.as_ref()), requests_of(Some(&review)));
+                let was_signed = before.as_ref().is_some_and(Review::is_signed_off);
+                let teams = match &review.evaluation {
+                    // Those that meet a limit together name each other once one of them is signed off.
+                    Some(evaluation) if was_signed != review.is_signed_off() => evaluation.teams(),
+                    _ => BTreeSet::new(),
+                };
                 let others = News {
                     requests: was.symmetric_difference(&is).cloned().collect(),
+                    teams,
                     ..News::default()
                 };
-                if !others.requests.is_empty() {
+                if !others.requests.is_empty() || !others.teams.is_empty() {
                     touch_open_reviews(connection, &repository, &others, Some(review.facts.number), now)
                         .await?;
                 }

@@ -9,6 +9,7 @@ mod ownership;
 mod persons;
 mod policies;
 mod port;
+mod releases;
 mod retained;
 mod sign_offs;
 mod stuck;
