@@ -9,12 +9,12 @@ use super::auth::{Actor, DEVELOPER, REPORTER};
 use super::core::Core;
 use super::deliveries;
 use super::failure::{Answer, Failure};
-use super::opening::{add_system_note, commit_of_head, describe};
+use super::opening::{add_system_note, commit_of_head, describe, take_version};
 use super::params::Params;
 use super::payloads::MergeRequestAct;
 use super::reply::{self, Paging};
 use super::state::{MergeRequest, MergeRequestState, Project, Version, World};
-use super::wire;
+use super::{state_events, wire};
 
 /// Which merge request: project number and number in it.
 #[derive(Debug, Clone, Copy)]
@@ -302,11 +302,16 @@ pub(super) async fn update(
             Some(describe(&core, place.project, &head, target).await?)
         }
     };
+    // Pushes to it while it was closed are a version once it is open again.
+    let reopened = match event.as_deref() {
+        Some("reopen") => reopened_version(&core, place).await?,
+        _ => None,
+    };
     let last = commit_of_head(&core, place.project, place.iid).await?;
     let change = Change {
         params: &params,
         target,
-        retargeted,
+        retargeted: retargeted.or(reopened),
         event: event.as_deref(),
     };
     let labels = params.list("labels");
@@ -343,12 +348,16 @@ pub(super) async fn update(
             "updated_at".to_owned(),
             json!({"previous": previous, "current": wire::time(now)}),
         );
-        let words = match action {
-            "close" => "closed",
-            "reopen" => "reopened",
-            _ => "changed the merge request",
+        let words = match (action, &change.target) {
+            ("close", _) => "closed".to_owned(),
+            ("reopen", _) => "reopened".to_owned(),
+            (_, Some(target)) => format!("changed target branch from `{old_target}` to `{target}`"),
+            _ => "changed the merge request".to_owned(),
         };
-        add_system_note(world, place.project, place.iid, actor.0, words, now);
+        if action != "update" {
+            state_events::add(world, place, actor.0, &words, now);
+        }
+        add_system_note(world, place.project, place.iid, actor.0, &words, now);
         let act = MergeRequestAct {
             changes: Value::Object(changes),
             ..MergeRequestAct::plain(actor.0, action)
@@ -357,6 +366,18 @@ pub(super) async fn update(
         Ok(())
     })?;
     reply::ok(body(&core, place).await?)
+}
+
+/// What a merge request holds that is opened again, if its branch is still there.
+async fn reopened_version(core: &Core, place: Place) -> Result<Option<Version>, Failure> {
+    let (source, branch) = place.read(&core.world(), |_, one| {
+        (one.source_project_id, one.source_branch.clone())
+    })?;
+    if core.repository(source).branch(&branch).await?.is_none() {
+        return Ok(None);
+    }
+    let version = take_version(core, place.project, place.iid, source, &branch).await?;
+    Ok(Some(version))
 }
 
 /// An edit, worked out before the state is touched.

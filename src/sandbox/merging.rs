@@ -17,8 +17,8 @@ use super::params::Params;
 use super::payloads::MergeRequestAct;
 use super::protection::{may_merge, may_push};
 use super::push::{RefChange, References};
-use super::reply;
 use super::state::{MergeRequestState, Merging};
+use super::{reply, state_events};
 
 /// What there is to merge, read once under the lock.
 pub(super) struct Job {
@@ -129,6 +129,7 @@ pub(super) async fn complete(
         one.squash_commit_sha.clone_from(&merging.squash_commit);
         one.merged_commit_sha = Some(merging.tip.clone());
         one.merging = None;
+        state_events::add(world, place, merging.by, "merged", now);
         add_system_note(world, place.project, place.iid, merging.by, "merged", now);
         let act = MergeRequestAct::plain(merging.by, "merge");
         deliveries::merge_request(core, world, place.project, place.iid, last.as_ref(), &act);

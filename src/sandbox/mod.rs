@@ -41,6 +41,7 @@ mod reply;
 mod server;
 mod settling;
 mod state;
+mod state_events;
 mod statuses;
 mod trains;
 mod users;

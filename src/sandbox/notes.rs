@@ -216,6 +216,33 @@ impl On {
         reply::ok(body)
     }
 
+    /// A reaction moves the time of the note, as GitLab's `Note#bump_updated_at` does:
+    /// <https://docs.gitlab.com/api/emoji_reactions/#add-reactions-to-comments>.
+    fn award(self, core: &Core, actor: Actor, note: &str, params: &Params) -> Answer {
+        let name = params.required("name")?;
+        let now = core.now();
+        let body = core.change(|world| {
+            let id = world.next("award_emoji");
+            let known = self
+                .notes_to_change(core, world)?
+                .iter_mut()
+                .find(|known| known.id.to_string() == note)
+                .ok_or_else(|| Failure::not_found(""))?;
+            known.updated_at = now;
+            let awarded = known.id;
+            Ok(json!({
+                "id": id,
+                "name": name,
+                "user": wire::user_by_id(core, world, actor.0),
+                "created_at": wire::time(now),
+                "updated_at": wire::time(now),
+                "awardable_id": awarded,
+                "awardable_type": "Note",
+            }))
+        })?;
+        reply::created(body)
+    }
+
     fn remove(self, core: &Core, actor: Actor, note: &str) -> Answer {
         core.change(|world| {
             let level = world
@@ -264,7 +291,7 @@ type Two = Path<(String, String)>;
 type Three = Path<(String, String, String)>;
 
 macro_rules! endpoints {
-    ($kind:expr, $list:ident, $create:ident, $show:ident, $update:ident, $delete:ident) => {
+    ($kind:expr, $list:ident, $create:ident, $show:ident, $update:ident, $delete:ident, $award:ident) => {
         pub(super) async fn $list(
             State(core): State<Arc<Core>>,
             actor: Actor,
@@ -305,6 +332,15 @@ macro_rules! endpoints {
                 .await
         }
 
+        pub(super) async fn $award(
+            State(core): State<Arc<Core>>,
+            actor: Actor,
+            Path((id, iid, note)): Three,
+            params: Params,
+        ) -> Answer {
+            On::find(&core, actor, $kind, &id, &iid)?.award(&core, actor, &note, &params)
+        }
+
         pub(super) async fn $delete(
             State(core): State<Arc<Core>>,
             actor: Actor,
@@ -315,12 +351,13 @@ macro_rules! endpoints {
     };
 }
 
-endpoints!(Kind::MergeRequest, list, create, show, update, delete);
+endpoints!(Kind::MergeRequest, list, create, show, update, delete, award);
 endpoints!(
     Kind::Issue,
     list_on_issue,
     create_on_issue,
     show_on_issue,
     update_on_issue,
-    delete_on_issue
+    delete_on_issue,
+    award_on_issue
 );

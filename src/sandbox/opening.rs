@@ -236,6 +236,7 @@ pub(super) async fn open(core: &Core, actor: Actor, opening: Opening) -> Result<
             }],
             approvals: Vec::new(),
             notes: Vec::new(),
+            state_events: Vec::new(),
         };
         project.merge_requests.insert(iid, one);
         let act = MergeRequestAct::plain(actor.0, "open");

@@ -16,7 +16,7 @@ use super::faults::RequestAction;
 use super::params::LARGEST_BODY;
 use super::{
     AccessLogEntry, approvals, commits, events, files, groups, hooks, http_backend, issues, merge_requests,
-    merging, notes, opening, projects, protection, statuses, trains, users, versions,
+    merging, notes, opening, projects, protection, state_events, statuses, trains, users, versions,
 };
 
 /// Calls a minute that the headers speak of when no limit was ordered.
@@ -124,6 +124,10 @@ fn project_routes() -> Router<Arc<Core>> {
             get(notes::list_on_issue).post(notes::create_on_issue),
         )
         .route(
+            "/projects/{id}/issues/{iid}/notes/{note}/award_emoji",
+            post(notes::award_on_issue),
+        )
+        .route(
             "/projects/{id}/issues/{iid}/notes/{note}",
             get(notes::show_on_issue)
                 .put(notes::update_on_issue)
@@ -181,6 +185,14 @@ fn merge_request_routes() -> Router<Arc<Core>> {
         .route(
             "/projects/{id}/merge_requests/{iid}/reset_approvals",
             put(approvals::reset),
+        )
+        .route(
+            "/projects/{id}/merge_requests/{iid}/resource_state_events",
+            get(state_events::list),
+        )
+        .route(
+            "/projects/{id}/merge_requests/{iid}/notes/{note}/award_emoji",
+            post(notes::award),
         )
         .route(
             "/projects/{id}/merge_requests/{iid}/notes",

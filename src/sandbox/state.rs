@@ -217,6 +217,19 @@ pub(super) struct MergeRequest {
     pub(super) versions: Vec<Version>,
     pub(super) approvals: Vec<Approval>,
     pub(super) notes: Vec<Note>,
+    /// When it was closed, reopened and merged, oldest first.
+    #[serde(default)]
+    pub(super) state_events: Vec<StateEvent>,
+}
+
+/// A change of a merge request's state; opening it is none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct StateEvent {
+    pub(super) id: u64,
+    pub(super) user_id: u64,
+    pub(super) created_at: Timestamp,
+    /// `closed`, `reopened` or `merged`.
+    pub(super) state: String,
 }
 
 /// What a merge is about to do, written down before the target branch moves, so that one that a kill cut short is
