@@ -6,20 +6,18 @@ use landfall::domain::change::ChangeKind;
 use landfall::domain::command;
 use landfall::domain::finding::{Code, Finding, Place};
 use landfall::domain::ids::{
-    CommitId, Digest, EnvironmentName, MergeRequestNumber, NoteId, RepositoryId, RequestKey, ResourceName,
-    RunId,
+    CommitId, Digest, EnvironmentName, MergeRequestNumber, RepositoryId, RequestKey, ResourceName, RunId,
 };
 use landfall::domain::landing::{HeldBecause, Origin};
 use landfall::domain::plan::{Action, Plan, PlannedChange, PlannedValue, PropertyChange, ResourceKind};
 use landfall::domain::price::{Amount, Estimate, Monthly};
-use landfall::domain::report::{Report, ReportedChange, ReportedRun, ReportedStep, Standing};
+use landfall::domain::report::{CommandAnswer, Report, ReportedChange, ReportedRun, ReportedStep, Standing};
 use landfall::domain::rules::{Environment, ProviderKind};
 use landfall::domain::run::RunState;
 use landfall::domain::signoff::{Discount, Missing};
 use landfall::domain::step::{Failure, FailureClass, StepState};
 use landfall::report::{
-    Context, DirectPush, Limits, Marker, comment as write_comment, help, issue, not_allowed, nothing_to,
-    result, status, suspended,
+    Context, DirectPush, Limits, Marker, answers, comment as write_comment, issue, result, status, suspended,
 };
 
 use reader::assert_only_ours;
@@ -88,9 +86,15 @@ pub fn comment(data: &[u8]) {
         assert!(!issue.title.contains(char::is_control), "{}", issue.title);
         assert_inert(&issue.body);
     }
-    assert_inert(&help(Some(text), &Marker::answer(NoteId(5))));
-    assert_inert(&nothing_to(text, &Marker::answer(NoteId(5))));
-    assert_inert(&not_allowed(text, &Marker::answer(NoteId(5))));
+    let told = [
+        CommandAnswer::Unknown { text: text.into() },
+        CommandAnswer::NothingTo { command: text.into() },
+        CommandAnswer::NotAllowed {
+            username: text.into(),
+        },
+    ];
+    let told = told.map(|answer| (jiff::Timestamp::UNIX_EPOCH, answer));
+    assert_inert(&answers(&told, told.len(), &marker));
 }
 
 fn assert_inert(note: &str) {

@@ -11,16 +11,17 @@ use crate::domain::landing::Origin;
 use crate::domain::merge_request::MergeRequest;
 use crate::domain::person::{Owners, People, is_address, plain_address};
 use crate::domain::push::HeldPush;
-use crate::domain::review::{Evaluation, Judged, KnownVersion, Review, Shown};
+use crate::domain::review::{Evaluation, Judged, KnownVersion, Review};
 use crate::domain::rules::Rules;
 use crate::domain::signoff::{
-    Approval, Evidence, Missing, Pusher, RoleNow, SignedOff, Verdict, VersionSeen, decide,
+    Approval, Evidence, Given, Missing, Pusher, RoleNow, SignedOff, Verdict, VersionSeen, decide,
 };
 use crate::forge::{ForgeApproval, ForgeError, Version};
 
 use crate::store::Store;
 
 use super::roles::role_now;
+use super::said::Said;
 use super::{AppError, Repository};
 
 /// The gate's answer, and what it was given.
@@ -30,14 +31,6 @@ struct Judgement {
     judged: Judged,
     /// The approvals that it looked at.
     approvals: Vec<Approval>,
-}
-
-/// What was said on a merge request, or in the issue of a push, about what an evaluation comes to.
-struct Said {
-    /// What people were shown, if it is that.
-    shown: Option<Shown>,
-    /// Approvals by command.
-    commands: Vec<Approval>,
 }
 
 /// The newest version of a merge request, as it was looked at.
@@ -293,32 +286,20 @@ pub(super) async fn judge(
     evaluation: &Evaluation,
 ) -> Result<Verdict, AppError> {
     let origin = Origin::MergeRequest(review.facts.number);
-    let said = said(store, repository, &origin, evaluation).await?;
-    let judgement = judgement(repository, rules, review, evaluation, said).await?;
+    let said = Said::known(store, repository, &origin, evaluation.digest().as_ref()).await?;
+    let judgement = judgement(store, repository, rules, review, evaluation, said).await?;
     review.approvals = judgement.approvals;
     review.judged = Some(judgement.judged);
     Ok(judgement.verdict)
 }
 
-async fn said(
-    store: &Store,
-    repository: &Repository,
-    origin: &Origin,
-    evaluation: &Evaluation,
-) -> Result<Said, AppError> {
-    let shown = store.shown(&repository.id, origin).await?;
-    Ok(Said {
-        shown: shown.filter(|shown| evaluation.digest().as_ref() == Some(&shown.digest)),
-        commands: store.command_approvals(&repository.id, origin).await?,
-    })
-}
-
 async fn judgement(
+    store: &Store,
     repository: &Repository,
     rules: Option<&Rules>,
     review: &mut Review,
     evaluation: &Evaluation,
-    Said { shown, commands }: Said,
+    mut said: Said,
 ) -> Result<Judgement, AppError> {
     // The forge is asked nothing that cannot matter.
     if evaluation.digest().is_none() {
@@ -330,7 +311,7 @@ async fn judgement(
     // Nobody can have approved what nobody was shown; but who approved something else before is told so.
     let may_be_some = !review.approvals.is_empty() || happened_since(review);
     let mut given: Vec<ForgeApproval> = Vec::new();
-    if shown.is_some() || may_be_some {
+    if said.shown.is_some() || may_be_some {
         given = repository.forge.approvals(review.facts.number).await?;
     }
     let mut approvals: Vec<Approval> = given
@@ -340,19 +321,28 @@ async fn judgement(
             at: a.at,
             commit: a.commit.clone(),
             digest: None,
+            given: Given::AsListed,
         })
         .collect();
-    approvals.extend(commands);
     // A policy may waive a sign-off only for what the author pushed.
-    let signs = !approvals.is_empty() || !evaluation.demands.waivers.is_empty();
-    if signs && shown.is_some() {
+    let signs = !approvals.is_empty() || said.has_commands() || !evaluation.demands.waivers.is_empty();
+    let mut voided_at = review.voided_at.max(made_anew_at(&review.versions));
+    if signs && said.shown.is_some() {
+        let number = review.facts.number;
+        said.read_again(store, repository, &Origin::MergeRequest(number))
+            .await?;
+        voided_at = voided_at.max(repository.forge.last_closed_or_reopened(number).await?);
+    }
+    approvals.extend(said.commands());
+    said.put_given(&mut approvals, &review.approvals);
+    if signs && said.shown.is_some() {
         establish_pushers(repository, &review.facts, &mut review.versions).await?;
     }
     let mut names: BTreeMap<UserId, String> =
         given.into_iter().map(|a| (a.user.id, a.user.username)).collect();
     names.insert(review.facts.author.id, review.facts.author.username.clone());
     let mut versions = standing(&review.versions);
-    if !signs || shown.is_none() {
+    if !signs || said.shown.is_none() {
         // Who pushed is asked once somebody approves. Until then nothing can be signed off, and nobody is to read that
         // it could not be established.
         for version in versions
@@ -363,7 +353,7 @@ async fn judgement(
         }
     }
     let mut people = People::default();
-    if signs && shown.is_some() {
+    if signs && said.shown.is_some() {
         let author = Some(review.facts.author.id);
         people = known_people(repository, author, &versions, &approvals, &mut review.owners).await?;
     }
@@ -374,10 +364,20 @@ async fn judgement(
         versions,
         people,
         approvals,
-        shown_at: shown.map(|shown| shown.at),
-        voided_at: review.voided_at,
+        said: &said,
+        voided_at,
     };
     ask(repository, rules, case).await
+}
+
+/// When the forge last made a version of the very commit that the one before it has: it does when a merge request is
+/// retargeted, and when it is opened again. Nothing has to have told of that.
+fn made_anew_at(versions: &[KnownVersion]) -> Option<Timestamp> {
+    let pairs = versions.iter().zip(versions.iter().skip(1));
+    pairs
+        .filter(|(before, version)| before.seen.head == version.seen.head)
+        .map(|(_, version)| version.seen.created_at)
+        .max()
 }
 
 /// Asks the gate about a push that was held: who signed it off by command, with the roles of now.
@@ -388,12 +388,17 @@ pub(super) async fn judge_push(
     push: &mut HeldPush,
     evaluation: &Evaluation,
 ) -> Result<Verdict, AppError> {
-    let Said { shown, commands } = said(store, repository, &push.origin(), evaluation).await?;
+    let mut said = Said::known(store, repository, &push.origin(), evaluation.digest().as_ref()).await?;
+    if said.has_commands() {
+        said.read_again(store, repository, &push.origin()).await?;
+    }
+    let mut approvals: Vec<Approval> = said.commands().collect();
+    said.put_given(&mut approvals, &push.approvals);
     let pusher = push.pusher.iter().map(|user| (user.id, user.username.clone()));
     let versions = vec![push.seen.clone()];
     let mut people = People::default();
-    if !commands.is_empty() {
-        people = known_people(repository, None, &versions, &commands, &mut push.owners).await?;
+    if !approvals.is_empty() {
+        people = known_people(repository, None, &versions, &approvals, &mut push.owners).await?;
     }
     let case = Case {
         evaluation,
@@ -401,8 +406,8 @@ pub(super) async fn judge_push(
         names: pusher.collect(),
         versions,
         people,
-        approvals: commands,
-        shown_at: shown.map(|shown| shown.at),
+        approvals,
+        said: &said,
         voided_at: None,
     };
     let judgement = ask(repository, rules, case).await?;
@@ -420,7 +425,7 @@ struct Case<'a> {
     versions: Vec<VersionSeen>,
     people: People,
     approvals: Vec<Approval>,
-    shown_at: Option<Timestamp>,
+    said: &'a Said,
     voided_at: Option<Timestamp>,
 }
 
@@ -461,7 +466,8 @@ async fn ask(repository: &Repository, rules: Option<&Rules>, case: Case<'_>) -> 
         author: case.author,
         versions: &case.versions,
         people: &case.people,
-        shown_at: case.shown_at,
+        shown_at: case.said.shown.as_ref().map(|shown| shown.at),
+        shown_anew: case.said.anew,
         voided_at: case.voided_at,
         settling: repository.settling,
         base_differs: case.evaluation.base_differs,

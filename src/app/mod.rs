@@ -45,6 +45,7 @@ mod request;
 mod review;
 mod roles;
 mod run;
+mod said;
 mod settle;
 pub mod stuck;
 mod sweep;

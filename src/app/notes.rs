@@ -1,12 +1,14 @@
-//! Commands in notes: read by API, obeyed once by id, only from unedited notes, only from people whose role allows it.
+//! Commands in notes: read by API, obeyed once by id, only from people whose role allows it. One that was changed before
+//! it was read is answered and not obeyed: others can change it, and nobody can tell who did.
 
 use jiff::Timestamp;
 
 use crate::domain::command::{Command, parse};
+use crate::domain::ids::Digest;
 use crate::domain::landing::Origin;
 use crate::domain::merge_request::Thread;
 use crate::domain::report::CommandAnswer;
-use crate::forge::{AccessLevel, Note};
+use crate::forge::AccessLevel;
 use crate::store::{Lease, ObeyedNote, ReadNotes, Store};
 
 use super::{AppError, Repository};
@@ -41,13 +43,13 @@ pub(super) async fn obey(
     let (mut plan, mut retry, mut cancelled_by) = (false, false, None);
     for note in notes
         .iter()
-        .filter(|note| !obeyed.contains(&note.id) && is_plain(note))
+        .filter(|note| !obeyed.contains(&note.id) && !note.system)
     {
         let commands = parse(&note.body);
         if commands.is_empty() {
             continue;
         }
-        let (mut approves, mut retries, mut answer) = (None, false, None);
+        let (mut approves, mut withdraws, mut retries, mut answer) = (None, false, false, None);
         let member = repository.forge.member(note.author.id).await?;
         let may_ask = member.is_some_and(|m| m.active && m.level >= AccessLevel::Developer);
         for command in commands {
@@ -57,6 +59,7 @@ pub(super) async fn obey(
                         username: note.author.username.clone(),
                     });
                 }
+                _ if note.created_at != note.updated_at => answer = Some(CommandAnswer::Changed),
                 Command::Plan => plan = true,
                 Command::Retry if store.can_retry(&repository.id, origin).await? => {
                     (retry, retries, cancelled_by) = (true, true, None);
@@ -67,8 +70,10 @@ pub(super) async fn obey(
                 Command::Retry => answer = Some(nothing_to("retry")),
                 Command::Cancel => answer = Some(nothing_to("cancel")),
                 // Whether it counts is the gate's to say, each time it is asked.
-                Command::Approve(digest) => approves = Some(digest),
+                Command::Approve(digest) => (approves, withdraws) = (Some(digest), false),
+                Command::Withdraw => (approves, withdraws) = (None, true),
                 Command::Help => answer = Some(CommandAnswer::Help),
+                Command::NotAlone => answer = Some(CommandAnswer::NotAlone),
                 Command::Unknown(text) => answer = Some(CommandAnswer::Unknown { text }),
             }
         }
@@ -77,7 +82,9 @@ pub(super) async fn obey(
             note: note.id,
             user,
             at,
+            body: Digest::of(note.body.as_bytes()),
             approves,
+            withdraws,
             retries,
             answer,
         });
@@ -103,9 +110,4 @@ fn nothing_to(command: &str) -> CommandAnswer {
     CommandAnswer::NothingTo {
         command: command.to_owned(),
     }
-}
-
-/// Whether a note is as its author wrote it, and not the forge's own.
-fn is_plain(note: &Note) -> bool {
-    !note.system && note.created_at == note.updated_at
 }

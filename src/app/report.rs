@@ -15,20 +15,32 @@ use crate::domain::key::Outcome;
 use crate::domain::landing::{HeldBecause, Origin};
 use crate::domain::merge_request::{MergeRequest, Thread};
 use crate::domain::push::HeldPush;
-use crate::domain::report::{Aftermath, CommandAnswer, Report, ReportedRun, Standing};
+use crate::domain::report::{Aftermath, Report, ReportedRun, Standing};
 use crate::domain::review::{Evaluation, Judged, Review, Shown};
 use crate::forge::{CommitState, CommitStatus, ForgeError, NewIssue, Note};
 use crate::report::{self as text, Context, Limits, Marker, StatusState};
 use crate::store::{AcceptedFiles, Lease, OwnNote, Store};
 
-use super::{AppError, Repository};
+use super::{AppError, Repository, said};
 
 /// How long a comment that shows progress stays as it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
+/// How long a comment that was found as it was written is not read again: too short for somebody to change it and for
+/// somebody else to read and approve it.
+const SEEN_JUST_NOW: Duration = Duration::from_secs(2);
+
 pub(super) struct Reporter {
     store: Store,
     clock: Arc<dyn Clock>,
+}
+
+/// The plan that the comment shows.
+struct Shows {
+    /// Its digest; nothing if it shows none that could be signed.
+    digest: Option<Digest>,
+    /// Whether somebody may still sign it off.
+    signable: bool,
 }
 
 /// Whether a note says what it should.
@@ -177,7 +189,18 @@ impl Reporter {
         let body = page.words(report, |context| {
             text::comment(report, page.limits, &marker, context)
         });
-        let shows = report.plan.as_ref().and(report.digest.clone());
+        let over = matches!(
+            report.standing,
+            Standing::Provisioning
+                | Standing::Done
+                | Standing::Failed
+                | Standing::Cancelled
+                | Standing::Superseded { .. }
+        );
+        let shows = Shows {
+            digest: report.plan.as_ref().and(report.digest.clone()),
+            signable: !over,
+        };
         Ok(
             match self.write(page, &marker, &body, known, Some(shows)).await? {
                 Written::Later(at) => Some(at),
@@ -201,12 +224,18 @@ impl Reporter {
             return Ok(None);
         }
         let marker = Marker::result(&runs);
-        let known = self
+        let mut known = self
             .store
             .note(&page.repository.id, &page.origin, marker.as_str())
             .await?;
-        if known.as_ref().is_some_and(|note| note.number.is_some()) {
-            return Ok(None);
+        // It is written once, and once more if somebody changed or deleted it.
+        if known.as_ref().is_some_and(|note| note.digest.is_some())
+            && let Some(before) = known.take()
+        {
+            known = self.look(page, &marker, before, false).await?;
+            if known.as_ref().is_some_and(|note| note.digest.is_some()) {
+                return Ok(None);
+            }
         }
         // What this tells of was recorded before, so that its digest covers it, unless the sealer is far behind.
         let audit = self.store.seal_audit(page.lease).await?.head;
@@ -219,58 +248,109 @@ impl Reporter {
         })
     }
 
-    /// Answers commands that are not followed, each once. Answers itself when to look again, if one is on its way.
+    /// Answers commands that are not followed, in one note that is edited: whoever writes many gets one. Answers itself
+    /// when to look again, if it is on its way.
     async fn answer_commands(&self, page: &Page<'_>) -> Result<Option<Timestamp>, AppError> {
-        let mut later = None;
-        for (note, answer) in self.store.answers(&page.repository.id, &page.origin).await? {
-            let marker = Marker::answer(note);
-            let known = self
-                .store
-                .note(&page.repository.id, &page.origin, marker.as_str())
-                .await?;
-            if known.as_ref().is_some_and(|note| note.number.is_some()) {
-                continue;
-            }
-            let body = match &answer {
-                CommandAnswer::Help => text::help(None, &marker),
-                CommandAnswer::Unknown { text } => text::help(Some(text), &marker),
-                CommandAnswer::NothingTo { command } => text::nothing_to(command, &marker),
-                CommandAnswer::NotAllowed { username } => text::not_allowed(username, &marker),
-            };
-            if let Written::Later(at) = self.write(page, &marker, &body, known, None).await? {
-                later = Some(at);
-            }
+        let (id, origin) = (&page.repository.id, &page.origin);
+        let answers = self.store.answers(id, origin).await?;
+        if answers.count == 0 {
+            return Ok(None);
         }
-        Ok(later)
+        let marker = Marker::answers(id, origin);
+        let known = self.store.note(id, origin, marker.as_str()).await?;
+        let body = text::answers(&answers.newest, answers.count, &marker);
+        Ok(match self.write(page, &marker, &body, known, None).await? {
+            Written::Later(at) => Some(at),
+            Written::Now => None,
+        })
     }
 
-    /// Makes a note of ours say this; `shows` is the digest that it then shows, for the comment.
+    /// Reads a note of ours, unless one that was read a moment ago will do: what somebody changed or deleted is to be
+    /// written anew.
+    async fn look(
+        &self,
+        page: &Page<'_>,
+        marker: &Marker,
+        known: OwnNote,
+        again: bool,
+    ) -> Result<Option<OwnNote>, AppError> {
+        let just_now = known
+            .seen_at
+            .and_then(|seen| seen.checked_add(SEEN_JUST_NOW).ok());
+        let Some(number) = known
+            .number
+            .filter(|_| again || just_now.is_none_or(|until| until <= self.clock.now()))
+        else {
+            return Ok(Some(known));
+        };
+        let note = page.repository.forge.note(page.on, NoteId(number)).await?;
+        let (store, origin) = (&self.store, &page.origin);
+        said::record(store, page.repository, origin, marker, &known, note.as_ref()).await?;
+        Ok(store.note(&page.repository.id, origin, marker.as_str()).await?)
+    }
+
+    /// Makes a note of ours say this; `shows` is the plan that it then shows, for the comment.
     async fn write(
         &self,
         page: &Page<'_>,
         marker: &Marker,
         body: &str,
-        known: Option<OwnNote>,
-        shows: Option<Option<Digest>>,
+        mut known: Option<OwnNote>,
+        shows: Option<Shows>,
     ) -> Result<Written, AppError> {
         let digest = Digest::of(body.as_bytes());
         let (forge, on, now) = (&page.repository.forge, page.on, self.clock.now());
-        if known.as_ref().and_then(|note| note.digest.as_ref()) == Some(&digest) {
+        let (id, origin) = (&page.repository.id, &page.origin);
+        let says_it = |known: &Option<OwnNote>| {
+            known
+                .as_ref()
+                .is_some_and(|note| note.digest.as_ref() == Some(&digest))
+        };
+        // What was shown until now stays shown only if it was there until now.
+        let goes_on = match &shows {
+            Some(Shows {
+                digest: Some(digest),
+                signable: true,
+            }) => self
+                .store
+                .shown(id, origin)
+                .await?
+                .is_some_and(|shown| shown.digest == *digest),
+            _ => false,
+        };
+        if (goes_on || says_it(&known))
+            && let Some(before) = known.take()
+        {
+            let again = goes_on && before.digest.as_ref() == Some(&digest);
+            known = self.look(page, marker, before, again).await?;
+        }
+        if says_it(&known) {
             return Ok(Written::Now);
         }
-        let (id, origin) = (&page.repository.id, &page.origin);
+        let shows = shows.map(|shows| shows.digest);
         let note = match self.place(page, marker, body, known.as_ref()).await? {
             Place::OnItsWay(until) => return Ok(Written::Later(until)),
             Place::Said(note) => note,
             place => {
                 self.store
-                    .begin_note(page.lease, id, origin, marker.as_str(), shows.clone(), now)
+                    .begin_note(
+                        page.lease,
+                        id,
+                        origin,
+                        marker.as_str(),
+                        shows.clone(),
+                        &said::text_of(body),
+                        now,
+                    )
                     .await?;
                 let updated = match place {
                     Place::At(found) => match forge.update_note(on, found, body).await {
                         Ok(note) => Some(note),
-                        // Somebody deleted it.
-                        Err(ForgeError::NotFound { .. }) => None,
+                        // Somebody deleted it; before a crash it may have been written anew.
+                        Err(ForgeError::NotFound { .. }) => match self.look_up(page, marker).await? {
+                            Some(other) => Some(forge.update_note(on, other.id, body).await?),
+                            None => None,
+                        },
                         Err(error) => return Err(error.into()),
                     },
                     _ => None,
@@ -282,14 +362,20 @@ impl Reporter {
             }
         };
         page.repository.learn_own_user(&note.author);
+        let now = self.clock.now();
         let own = OwnNote {
             number: Some(note.id.0),
             digest: Some(digest),
-            at: Some(self.clock.now()),
+            at: Some(now),
+            body: Some(said::text_of(&note.body)),
+            writing: None,
+            updated_at: Some(note.updated_at),
+            seen_at: Some(now),
         };
         let shown = shows.flatten().map(|digest| Shown {
             digest,
             at: note.updated_at,
+            anew: false,
         });
         self.store
             .record_note(page.lease, id, origin, marker.as_str(), own, shown)
@@ -306,11 +392,12 @@ impl Reporter {
         known: Option<&OwnNote>,
     ) -> Result<Place, AppError> {
         match known {
-            Some(OwnNote {
-                number: Some(id),
-                digest: Some(_),
-                ..
-            }) => return Ok(Place::At(NoteId(*id))),
+            // Written, or lost since.
+            Some(known @ OwnNote { number: Some(id), .. })
+                if known.digest.is_some() || known.writing.is_none() =>
+            {
+                return Ok(Place::At(NoteId(*id)));
+            }
             // Never begun by this database; an older one may have been lost, but not one that made the same runs.
             None if !page.may_have_notes || marker.is_of_runs() => return Ok(Place::Nowhere),
             _ => {}
@@ -349,7 +436,7 @@ impl Reporter {
         let (status, digest) = page.status(facts, report);
         let (id, origin) = (&page.repository.id, &page.origin);
         let shown = self.store.status(id, origin).await?;
-        if shown.as_ref() == Some(&digest) {
+        if shown.as_ref() == Some(&digest) && (!review.is_open() || is_shown(page, &status).await?) {
             return Ok(());
         }
         if let (Standing::Done, Some(Judged::SignedOff { approvers })) = (&report.standing, &review.judged) {
@@ -380,7 +467,8 @@ impl Reporter {
         let Some(push) = self.store.held_push(&repository.id, commit).await? else {
             let marker = Marker::direct_push(&repository.id, commit);
             let issue = text::suspended(&repository.id, &repository.target_branch, commit, &marker);
-            self.issue(lease, repository, commit, &marker, issue).await?;
+            self.issue(lease, repository, commit, &marker, issue, true)
+                .await?;
             return Ok(Outcome::Done);
         };
         if push.evaluation.is_none() && push.end.is_none() {
@@ -390,7 +478,10 @@ impl Reporter {
         let accepted = self.store.accepted(&repository.id).await?;
         let marker = Marker::direct_push(&repository.id, commit);
         let words = self.direct_push(repository, &push, &accepted, &marker);
-        let issue = self.issue(lease, repository, commit, &marker, words).await?;
+        let is_open = push.end.is_none();
+        let issue = self
+            .issue(lease, repository, commit, &marker, words, is_open)
+            .await?;
         let origin = push.origin();
         let aftermath = self
             .aftermath(repository, &origin, push.evaluation.as_ref())
@@ -410,7 +501,7 @@ impl Reporter {
         Ok(again.map_or(Outcome::Done, Outcome::Again))
     }
 
-    /// The issue about a commit: found again, or opened once.
+    /// The issue about a commit: found again, or opened once. While `is_open`, it says what it said, and is not closed.
     async fn issue(
         &self,
         lease: &Lease,
@@ -418,14 +509,26 @@ impl Reporter {
         commit: &CommitId,
         marker: &Marker,
         issue: text::Issue,
+        is_open: bool,
     ) -> Result<IssueNumber, AppError> {
         let (id, origin) = (&repository.id, Origin::Push(commit.clone()));
         let known = self.store.note(id, &origin, marker.as_str()).await?;
-        if let Some(OwnNote {
-            number: Some(number), ..
-        }) = known
-        {
-            return Ok(IssueNumber(number));
+        let new = NewIssue {
+            title: issue.title,
+            body: issue.body,
+        };
+        if let Some(number) = known.and_then(|known| known.number).map(IssueNumber) {
+            let there = match is_open {
+                true => repository.forge.issue(number).await?,
+                false => return Ok(number),
+            };
+            if let Some(there) = there {
+                let same_words = said::text_of(&there.body) == said::text_of(&new.body);
+                if !there.open || !same_words || there.title != new.title {
+                    repository.forge.restore_issue(number, &new).await?;
+                }
+                return Ok(number);
+            }
         }
         // Asked each time, since an older database may have been lost: this is rare.
         let made_before = repository
@@ -438,12 +541,16 @@ impl Reporter {
             Some(made) => made,
             None => {
                 self.store
-                    .begin_note(lease, id, &origin, marker.as_str(), None, self.clock.now())
+                    .begin_note(
+                        lease,
+                        id,
+                        &origin,
+                        marker.as_str(),
+                        None,
+                        &said::text_of(&new.body),
+                        self.clock.now(),
+                    )
                     .await?;
-                let new = NewIssue {
-                    title: issue.title,
-                    body: issue.body,
-                };
                 repository.forge.create_issue(&new).await?
             }
         };
@@ -515,6 +622,14 @@ impl Page<'_> {
             admins: &self.admins,
         })
     }
+}
+
+/// Whether a status of ours is there: anybody who may push can show another one under its name. The forge keeps the
+/// words of one that only waits, so its state is what counts.
+async fn is_shown(page: &Page<'_>, status: &CommitStatus) -> Result<bool, AppError> {
+    let forge = &page.repository.forge;
+    let shown = forge.shown_status(&status.commit, &status.branch).await?;
+    Ok(shown.is_some_and(|shown| shown.state == status.state))
 }
 
 pub(super) fn admins(accepted: &AcceptedFiles) -> Vec<String> {

@@ -166,19 +166,14 @@ impl Reviewer {
             self.discard(repository, before).await?;
             before.planning = Planning::None;
         }
-        let new_head = review
-            .versions
-            .last()
-            .is_none_or(|version| version.seen.head != head);
-        if new_head {
-            let newest = evidence::Newest {
-                head: &head,
-                signature: evaluation.signature(),
-                brought: &brought,
-            };
-            review.versions =
-                evidence::versions(&self.store, repository, &review.facts, &review.versions, newest).await?;
-        }
+        // Asked each time: pushes that came and went, and were not told of, leave the head as it was.
+        let newest = evidence::Newest {
+            head: &head,
+            signature: evaluation.signature(),
+            brought: &brought,
+        };
+        review.versions =
+            evidence::versions(&self.store, repository, &review.facts, &review.versions, newest).await?;
         let again = self.plan(repository, &accepted, &review, &mut evaluation).await?;
         let (store, policies) = (&self.store, &self.policies);
         policies::ask(

@@ -417,6 +417,10 @@ pub enum CommandAnswer {
         /// What they wrote behind `/landfall`.
         text: String,
     },
+    /// The note says more than a command.
+    NotAlone,
+    /// The note was changed, or somebody reacted to it, before it was read: whose words it holds cannot be known.
+    Changed,
     /// There is nothing that could be stopped, or tried again.
     NothingTo {
         /// What they asked for, such as `cancel`.

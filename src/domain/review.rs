@@ -230,6 +230,8 @@ pub struct Shown {
     pub digest: Digest,
     /// When the forge says that the comment which first showed it was written.
     pub at: Timestamp,
+    /// Whether it was written anew, after somebody had changed or deleted it.
+    pub anew: bool,
 }
 
 /// All that is known of a merge request.

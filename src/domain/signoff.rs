@@ -26,6 +26,24 @@ pub struct Approval {
     pub commit: Option<CommitId>,
     /// The first digits of the digest that it names, where it was given by `/landfall approve <digest>`.
     pub digest: Option<String>,
+    /// What is known of it besides.
+    #[serde(default)]
+    pub given: Given,
+}
+
+/// What is known of an approval besides what the forge lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Given {
+    /// Nothing.
+    #[default]
+    AsListed,
+    /// It was there when the comment was read, and the comment had shown this digest ever since before it was given.
+    WhileShown(Digest),
+    /// The note that gave it was changed or deleted, or could not be read.
+    Unsaid,
+    /// Its giver has taken it back in words.
+    Withdrawn,
 }
 
 /// Who brought a version onto the forge.
@@ -118,6 +136,8 @@ pub struct Evidence<'a> {
     pub people: &'a People,
     /// When the forge says that the comment which shows this digest was written; nothing if it was not.
     pub shown_at: Option<Timestamp>,
+    /// Whether that comment had been changed or deleted, and was or is about to be written anew.
+    pub shown_anew: bool,
     /// What was given before this time is void: the merge request was closed, retargeted, or something else than what
     /// is signed now was to be signed.
     pub voided_at: Option<Timestamp>,
@@ -149,6 +169,12 @@ pub enum Discount {
     Doubted(Doubt),
     /// Given before the comment with this plan was there.
     BeforeComment,
+    /// Given while the comment with this plan may have said something else.
+    CommentChanged,
+    /// The note that gave it says something else now, or is gone.
+    Unsaid,
+    /// Taken back with `/landfall withdraw`.
+    Withdrawn,
     /// Given before the merge request was closed, retargeted or changed.
     Voided,
     /// Given before, or too soon after, the newest push.
@@ -177,6 +203,15 @@ impl fmt::Display for Discount {
             Self::Doubted(doubt) => return doubt.fmt(f),
             Self::BeforeComment => {
                 "it was given before this plan was shown: revoke the approval and approve again"
+            }
+            Self::CommentChanged => {
+                "the comment with the plan had been changed or deleted when it was given, and is written anew: read it, \
+                 then revoke the approval and approve again"
+            }
+            Self::Unsaid => "the comment that gave it was changed or deleted: write a new one to give it again",
+            Self::Withdrawn => {
+                "they took it back with `/landfall withdraw`: to give it again, revoke the approval and approve again, or \
+                 comment once more"
             }
             Self::Voided => {
                 "it was given before the merge request was closed, retargeted or changed: revoke the approval and \
@@ -523,6 +558,11 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
     if !role.admin && !asked_for.iter().any(|requirement| role.is(&requirement.from)) {
         return Some(role.doubt.clone().map_or(Discount::NotAdmin, Discount::Doubted));
     }
+    match &approval.given {
+        Given::Withdrawn => return Some(Discount::Withdrawn),
+        Given::Unsaid => return Some(Discount::Unsaid),
+        Given::AsListed | Given::WhileShown(_) => {}
+    }
     if bots(evidence).any(|owner| owner == Some(user)) {
         return Some(Discount::OwnBot);
     }
@@ -555,8 +595,8 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
         if !exact {
             return Some(Discount::OtherDigest);
         }
-        if evidence.shown_at.is_none_or(|shown| approval.at < shown) {
-            return Some(Discount::BeforeComment);
+        if !was_shown(evidence, approval, |at, shown| at >= shown) {
+            return Some(unseen(evidence));
         }
         // Exact, so no settling; but what was voided by a push stays void when a later push brings it back.
         return newest_change
@@ -569,13 +609,34 @@ fn discount(evidence: &Evidence<'_>, approval: &Approval) -> Option<Discount> {
     if let Some(commit) = &approval.commit {
         return (!is_bound(evidence.versions, commit)).then_some(Discount::OtherCommit);
     }
-    if evidence.shown_at.is_none_or(|shown| approval.at <= shown) {
-        return Some(Discount::BeforeComment);
+    if !was_shown(evidence, approval, |at, shown| at > shown) {
+        return Some(unseen(evidence));
     }
     let from = newest_change?
         .checked_add(evidence.settling)
         .unwrap_or(Timestamp::MAX);
     (approval.at < from).then_some(Discount::TooSoon { from })
+}
+
+/// Whether the comment showed what is signed when the approval was given.
+fn was_shown(
+    evidence: &Evidence<'_>,
+    approval: &Approval,
+    is_later: impl Fn(Timestamp, Timestamp) -> bool,
+) -> bool {
+    let known = matches!(&approval.given, Given::WhileShown(digest) if digest == evidence.digest);
+    evidence
+        .shown_at
+        .is_some_and(|shown| known || is_later(approval.at, shown))
+}
+
+/// Why what the comment did not show was not shown.
+fn unseen(evidence: &Evidence<'_>) -> Discount {
+    if evidence.shown_anew {
+        Discount::CommentChanged
+    } else {
+        Discount::BeforeComment
+    }
 }
 
 /// Whether the commit is the head of a version that no later one changed.
@@ -619,6 +680,7 @@ mod tests {
         versions: Vec<VersionSeen>,
         people: People,
         shown_at: Option<Timestamp>,
+        shown_anew: bool,
         base_differs: bool,
         voided_at: Option<Timestamp>,
     }
@@ -663,6 +725,7 @@ mod tests {
                 versions: vec![version('1', 0, true)],
                 people: People::default(),
                 shown_at: Some(at(10)),
+                shown_anew: false,
                 base_differs: false,
                 voided_at: None,
             }
@@ -682,6 +745,7 @@ mod tests {
                 versions: &self.versions,
                 people: &self.people,
                 shown_at: self.shown_at,
+                shown_anew: self.shown_anew,
                 voided_at: self.voided_at,
                 settling: SignedDuration::from_secs(30),
                 base_differs: self.base_differs,
@@ -716,6 +780,7 @@ mod tests {
             at: at(second),
             commit: None,
             digest: None,
+            given: Given::AsListed,
         }
     }
 
@@ -764,7 +829,7 @@ mod tests {
             path: "admins".into(),
             id: 7,
         };
-        let cases: [(&str, Spoil, Discount); 20] = [
+        let cases: [(&str, Spoil, Discount); 24] = [
             (
                 "the author's own",
                 |s| s.approvals[0].user = AUTHOR,
@@ -856,6 +921,29 @@ mod tests {
                 "before the comment",
                 |s| s.approvals[0].at = at(9),
                 Discount::BeforeComment,
+            ),
+            (
+                "before the comment was written anew",
+                |s| (s.approvals[0].at, s.shown_anew) = (at(9), true),
+                Discount::CommentChanged,
+            ),
+            (
+                "while the comment showed another plan",
+                |s| {
+                    s.approvals[0].at = at(9);
+                    s.approvals[0].given = Given::WhileShown(Digest::of(b"another plan"));
+                },
+                Discount::BeforeComment,
+            ),
+            (
+                "by a note that was changed",
+                |s| s.approvals[0].given = Given::Unsaid,
+                Discount::Unsaid,
+            ),
+            (
+                "taken back in words",
+                |s| s.approvals[0].given = Given::Withdrawn,
+                Discount::Withdrawn,
             ),
             (
                 "at the very moment of the comment",

@@ -110,6 +110,15 @@ pub struct CommitStatus {
     pub target_url: Option<String>,
 }
 
+/// What a commit status says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownStatus {
+    /// The state.
+    pub state: CommitState,
+    /// Its line.
+    pub description: String,
+}
+
 /// A push, as the forge's events tell of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushEvent {
@@ -139,8 +148,12 @@ pub struct Issue {
     pub number: IssueNumber,
     /// Who opened it.
     pub author: User,
+    /// Its title.
+    pub title: String,
     /// Its text.
     pub body: String,
+    /// Whether it is open.
+    pub open: bool,
     /// Its page.
     pub web_url: String,
 }
@@ -330,6 +343,13 @@ pub trait Forge: Send + Sync {
     async fn group(&self, id: u64) -> Result<Option<Group>, ForgeError>;
     /// A member of that very group: nothing for who came into it by a group above it, or by one that was invited.
     async fn direct_member(&self, group: u64, user: UserId) -> Result<Option<Member>, ForgeError>;
+    /// When a merge request was last closed or reopened, whatever it is now; nothing if it never was.
+    async fn last_closed_or_reopened(
+        &self,
+        number: MergeRequestNumber,
+    ) -> Result<Option<Timestamp>, ForgeError>;
+    /// One note as it is now; nothing if it is gone.
+    async fn note(&self, on: Thread, note: NoteId) -> Result<Option<Note>, ForgeError>;
     /// All notes of a merge request or issue, oldest first.
     async fn notes(&self, on: Thread) -> Result<Vec<Note>, ForgeError>;
     /// Writes a note.
@@ -338,6 +358,8 @@ pub trait Forge: Send + Sync {
     async fn update_note(&self, on: Thread, note: NoteId, body: &str) -> Result<Note, ForgeError>;
     /// Shows a status on a commit. Showing the same one again is fine.
     async fn set_status(&self, status: &CommitStatus) -> Result<(), ForgeError>;
+    /// The status that a commit shows under our name on a branch, if there is one that we know the state of.
+    async fn shown_status(&self, commit: &CommitId, branch: &str) -> Result<Option<ShownStatus>, ForgeError>;
     /// The pushes since then, oldest first.
     async fn pushes_since(&self, since: Timestamp) -> Result<Vec<PushEvent>, ForgeError>;
     /// The same, from the newest back to where there are `enough`, or to that time.
@@ -351,6 +373,10 @@ pub trait Forge: Send + Sync {
     }
     /// Opens an issue.
     async fn create_issue(&self, issue: &NewIssue) -> Result<Issue, ForgeError>;
+    /// One issue as it is now; nothing if it is gone.
+    async fn issue(&self, issue: IssueNumber) -> Result<Option<Issue>, ForgeError>;
+    /// Gives an issue of ours this title and text, and opens it if it is closed.
+    async fn restore_issue(&self, issue: IssueNumber, words: &NewIssue) -> Result<(), ForgeError>;
     /// Closes an issue. Closing a closed one is fine.
     async fn close_issue(&self, issue: IssueNumber) -> Result<(), ForgeError>;
     /// Issues that we opened ourselves, newest first, whose text holds a marker.

@@ -103,7 +103,7 @@ fn footer(report: &Report) -> Markup {
         Standing::Failed | Standing::Cancelled => vec![retry, help],
     };
     Markup::new()
-        .ours("---\n\nIn a comment, on a line of its own: ")
+        .ours("---\n\nAs a comment of its own: ")
         .markup(&Markup::joined(&commands, " · "))
         .ours(".\n")
 }

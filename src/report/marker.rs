@@ -1,6 +1,6 @@
 //! Hidden first lines, by which a note of ours is found again after a crash.
 
-use crate::domain::ids::{CommitId, Digest, NoteId, RepositoryId, RunId};
+use crate::domain::ids::{CommitId, Digest, RepositoryId, RunId};
 use crate::domain::landing::Origin;
 
 /// The first line of a note or issue of ours: an HTML comment, which forges do not show. Anyone can write one, so it
@@ -40,10 +40,10 @@ impl Marker {
         ))
     }
 
-    /// Of the answer to the note that holds a command.
+    /// Of the one note that answers commands which are not followed.
     #[must_use]
-    pub fn answer(note: NoteId) -> Self {
-        Self(format!("<!-- landfall:answer {note} -->"))
+    pub fn answers(repository: &RepositoryId, origin: &Origin) -> Self {
+        Self(format!("<!-- landfall:answer {repository}/{origin} -->"))
     }
 
     /// Whether it names runs, whose ids nobody else ever makes.

@@ -24,7 +24,7 @@ mod tables;
 mod words;
 
 pub use comment::comment;
-pub use help::{help, not_allowed, nothing_to};
+pub use help::answers;
 pub use issue::{DirectPush, Issue, issue};
 pub use marker::Marker;
 pub use result::result;

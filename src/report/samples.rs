@@ -360,6 +360,10 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
         username: "grace".into(),
         why: Discount::BeforeComment,
     };
+    let changed = Missing::Discounted {
+        username: "linus".into(),
+        why: Discount::CommentChanged,
+    };
     let trouble = "the network of environment `dev` cannot take it:\nsubnet `subnet-1` has no route to 0.0.0.0/0;\n\
                    subnet `subnet-2` has 3 free addresses, and 16 are needed";
     let trouble = Some(trouble.into());
@@ -384,7 +388,11 @@ pub(super) fn every_standing() -> Vec<(&'static str, Report)> {
         ("waiting", waiting()),
         (
             "waiting_with_an_approval_that_does_not_count",
-            with_plan(Standing::Waiting(vec![approvals(0, 1, false), discounted])),
+            with_plan(Standing::Waiting(vec![
+                approvals(0, 1, false),
+                discounted,
+                changed,
+            ])),
         ),
         ("waiting_for_the_digest", digest_only),
         (

@@ -1,16 +1,16 @@
 //! Commands in notes: which notes are to be read, which were obeyed, and what was asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
-use crate::domain::ids::{MergeRequestNumber, NoteId, RepositoryId, UserId};
+use crate::domain::ids::{Digest, MergeRequestNumber, NoteId, RepositoryId, UserId};
 use crate::domain::landing::Origin;
 use crate::domain::report::CommandAnswer;
-use crate::domain::signoff::Approval;
-use crate::store::values::{from_integer, from_json, from_micros, to_integer, to_json, to_micros};
+use crate::domain::signoff::{Approval, Given};
+use crate::store::values::{from_integer, from_json, from_micros, parse, to_integer, to_json, to_micros};
 use crate::store::{Lease, Store, StoreError, audit, keys, origins, requests};
 
 /// A note that asked for something.
@@ -22,13 +22,40 @@ pub struct ObeyedNote {
     pub user: UserId,
     /// When.
     pub at: Timestamp,
+    /// Names its text.
+    pub body: Digest,
     /// The digest that it approves, if it does.
     pub approves: Option<String>,
+    /// Whether it takes back what its author approved before.
+    pub withdraws: bool,
     /// Whether it asks for another run of what failed.
     pub retries: bool,
     /// What to say to its author.
     pub answer: Option<CommandAnswer>,
 }
+
+/// A sign-off by command, and the note that gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpokenApproval {
+    /// The note.
+    pub note: NoteId,
+    /// Names its text, as it was obeyed; nothing of those that were obeyed before this was kept.
+    pub body: Option<Digest>,
+    /// The sign-off.
+    pub approval: Approval,
+}
+
+/// What was answered to those whose commands were not followed: the newest, and how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// The newest, newest first: when the command was written, and what there is to say about it.
+    pub newest: Vec<(Timestamp, CommandAnswer)>,
+    /// How many there are in all.
+    pub count: usize,
+}
+
+/// How many answers are told.
+const ANSWERS_TOLD: i64 = 5;
 
 /// What the notes of a merge request, or of the issue about a push, came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -155,8 +182,8 @@ impl Store {
                 } = read;
                 for note in obeyed {
                     sqlx::query(
-                        "INSERT INTO commands (repository, origin, note, user_id, at, approves, answer)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+                        "INSERT INTO commands (repository, origin, note, user_id, at, approves, answer, body, withdraws)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
                     )
                     .bind(repository.as_str())
                     .bind(origin.to_string())
@@ -170,6 +197,8 @@ impl Store {
                             .map(|answer| to_json("answer", answer))
                             .transpose()?,
                     )
+                    .bind(note.body.as_str())
+                    .bind(note.withdraws)
                     .execute(&mut *connection)
                     .await?;
                     if let Some(digest) = note.approves {
@@ -218,25 +247,49 @@ impl Store {
         .await
     }
 
-    /// What is to be said to people whose commands were not followed, by their note.
+    /// What is to be said to people whose commands were not followed.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn answers(
+    pub async fn answers(&self, repository: &RepositoryId, origin: &Origin) -> Result<Answers, StoreError> {
+        let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+            "SELECT at, answer, COUNT(*) OVER () FROM commands
+             WHERE repository = ?1 AND origin = ?2 AND answer IS NOT NULL ORDER BY note DESC LIMIT ?3",
+        )
+        .bind(repository.as_str())
+        .bind(origin.to_string())
+        .bind(ANSWERS_TOLD)
+        .fetch_all(self.readers())
+        .await?;
+        let mut answers = Answers::default();
+        for (at, answer, count) in rows {
+            let answer: CommandAnswer = from_json("answer", &answer)?;
+            answers.newest.push((from_micros(at)?, answer));
+            answers.count =
+                from_integer(count).map(|count: u64| usize::try_from(count).unwrap_or(usize::MAX))?;
+        }
+        Ok(answers)
+    }
+
+    /// Who took back in words what they had approved, and when last.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn withdrawals(
         &self,
         repository: &RepositoryId,
         origin: &Origin,
-    ) -> Result<Vec<(NoteId, CommandAnswer)>, StoreError> {
-        let rows: Vec<(i64, String)> = sqlx::query_as(
-            "SELECT note, answer FROM commands
-             WHERE repository = ?1 AND origin = ?2 AND answer IS NOT NULL ORDER BY note",
+    ) -> Result<BTreeMap<UserId, Timestamp>, StoreError> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT user_id, MAX(at) FROM commands
+             WHERE repository = ?1 AND origin = ?2 AND withdraws = 1 GROUP BY user_id",
         )
         .bind(repository.as_str())
         .bind(origin.to_string())
         .fetch_all(self.readers())
         .await?;
         rows.into_iter()
-            .map(|(note, answer)| Ok((NoteId(from_integer(note)?), from_json("answer", &answer)?)))
+            .map(|(user, at)| Ok((UserId(from_integer(user)?), from_micros(at)?)))
             .collect()
     }
 
@@ -248,9 +301,9 @@ impl Store {
         &self,
         repository: &RepositoryId,
         origin: &Origin,
-    ) -> Result<Vec<Approval>, StoreError> {
-        let rows: Vec<(i64, i64, String)> = sqlx::query_as(
-            "SELECT user_id, at, approves FROM commands
+    ) -> Result<Vec<SpokenApproval>, StoreError> {
+        let rows: Vec<(i64, Option<String>, i64, i64, String)> = sqlx::query_as(
+            "SELECT note, body, user_id, at, approves FROM commands
              WHERE repository = ?1 AND origin = ?2 AND approves IS NOT NULL ORDER BY note",
         )
         .bind(repository.as_str())
@@ -258,12 +311,17 @@ impl Store {
         .fetch_all(self.readers())
         .await?;
         rows.into_iter()
-            .map(|(user, at, digest)| {
-                Ok(Approval {
-                    user: UserId(from_integer(user)?),
-                    at: from_micros(at)?,
-                    commit: None,
-                    digest: Some(digest),
+            .map(|(note, body, user, at, digest)| {
+                Ok(SpokenApproval {
+                    note: NoteId(from_integer(note)?),
+                    body: body.map(|text| parse("digest", &text)).transpose()?,
+                    approval: Approval {
+                        user: UserId(from_integer(user)?),
+                        at: from_micros(at)?,
+                        commit: None,
+                        digest: Some(digest),
+                        given: Given::AsListed,
+                    },
                 })
             })
             .collect()

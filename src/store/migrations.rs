@@ -62,6 +62,11 @@ const SQLITE: &[(i64, &str, &str)] = &[
         "signed place",
         include_str!("../../migrations/sqlite/0013_signed_place.sql"),
     ),
+    (
+        14,
+        "read again",
+        include_str!("../../migrations/sqlite/0014_read_again.sql"),
+    ),
 ];
 
 /// All steps for SQLite.

@@ -39,7 +39,7 @@ mod writer;
 pub use accepted::{Acceptance, Adoption, Evidence, Holding};
 pub use accepted_files::{AcceptedFile, AcceptedFiles};
 pub use audit::{AuditLog, AuditRecord, Sealed};
-pub use commands::{ObeyedNote, ReadNotes};
+pub use commands::{Answers, ObeyedNote, ReadNotes, SpokenApproval};
 pub use deliveries::{DeliveryRecord, Recorded};
 pub use error::StoreError;
 pub use history::{DeliveryPlace, Keep, PastDelivery, PastRun, Pruned, StepLogLine};

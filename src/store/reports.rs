@@ -20,7 +20,26 @@ pub struct OwnNote {
     pub digest: Option<Digest>,
     /// When it was last written, by our clock.
     pub at: Option<Timestamp>,
+    /// Names the text as the forge answered it when it was last written.
+    pub body: Option<Digest>,
+    /// Names the text that is being written, or was when a crash came.
+    pub writing: Option<Digest>,
+    /// Its time then, by the forge's clock.
+    pub updated_at: Option<Timestamp>,
+    /// When it was last found as it was written, by our clock.
+    pub seen_at: Option<Timestamp>,
 }
+
+/// The columns of [`OwnNote`], in its order.
+type NoteRow = (
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+);
 
 impl Store {
     /// A note of ours, by its marker; nothing if it was never begun.
@@ -33,22 +52,127 @@ impl Store {
         origin: &Origin,
         marker: &str,
     ) -> Result<Option<OwnNote>, StoreError> {
-        let row: Option<(Option<i64>, Option<String>, Option<i64>)> = sqlx::query_as(
-            "SELECT number, digest, at FROM notes WHERE repository = ?1 AND subject = ?2 AND marker = ?3",
+        let row: Option<NoteRow> = sqlx::query_as(
+            "SELECT number, digest, at, body, writing, updated_at, seen_at FROM notes
+             WHERE repository = ?1 AND subject = ?2 AND marker = ?3",
         )
         .bind(repository.as_str())
         .bind(origin.to_string())
         .bind(marker)
         .fetch_optional(self.readers())
         .await?;
-        let Some((number, digest, at)) = row else {
+        let Some((number, text, at, body, writing, updated_at, seen_at)) = row else {
             return Ok(None);
         };
+        let digest = |text: Option<String>| text.map(|text| parse("digest", &text)).transpose();
+        let time = |at: Option<i64>| at.map(from_micros).transpose();
         Ok(Some(OwnNote {
             number: number.map(from_integer).transpose()?,
-            digest: digest.map(|text| parse("digest", &text)).transpose()?,
-            at: at.map(from_micros).transpose()?,
+            digest: digest(text)?,
+            at: time(at)?,
+            body: digest(body)?,
+            writing: digest(writing)?,
+            updated_at: time(updated_at)?,
+            seen_at: time(seen_at)?,
         }))
+    }
+
+    /// Records that the comment with the plan was found as it was written, or, with `moved_to`, that its words are
+    /// the same and its time is another since: who changed it in between and back, nobody knows.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn note_found(
+        &self,
+        repository: &RepositoryId,
+        origin: &Origin,
+        marker: &str,
+        moved_to: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let (repository, origin, marker) = (repository.clone(), origin.clone(), marker.to_owned());
+        let now = self.now();
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE notes SET seen_at = ?4, updated_at = COALESCE(?5, updated_at)
+                     WHERE repository = ?1 AND subject = ?2 AND marker = ?3",
+                )
+                .bind(repository.as_str())
+                .bind(origin.to_string())
+                .bind(marker)
+                .bind(to_micros(now))
+                .bind(moved_to.map(to_micros))
+                .execute(&mut *connection)
+                .await?;
+                let Some(moved_to) = moved_to else {
+                    return Ok(());
+                };
+                let row = origins::row(&origin);
+                sqlx::query(sqlx::AssertSqlSafe(format!(
+                    "UPDATE {} SET shown_at = MAX(shown_at, ?3), shown_anew = shown_digest
+                     WHERE {} AND shown_digest IS NOT NULL",
+                    row.table, row.condition
+                )))
+                .bind(repository.as_str())
+                .bind(&row.id)
+                .bind(to_micros(moved_to))
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Records that a note of ours says something else than was written, or is gone: it is to be written anew, and what
+    /// it showed is shown no more. Nothing is done if it was written meanwhile, by [`OwnNote::at`]. Answers whether
+    /// something was.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn note_lost(
+        &self,
+        repository: &RepositoryId,
+        origin: &Origin,
+        marker: &str,
+        known: &OwnNote,
+        shows_plan: bool,
+    ) -> Result<bool, StoreError> {
+        let (repository, origin, marker) = (repository.clone(), origin.clone(), marker.to_owned());
+        let (at, now) = (known.at, self.now());
+        self.write(move |connection| {
+            Box::pin(async move {
+                let lost = sqlx::query(
+                    "UPDATE notes SET digest = NULL, writing = NULL, seen_at = NULL
+                     WHERE repository = ?1 AND subject = ?2 AND marker = ?3 AND at IS ?4",
+                )
+                .bind(repository.as_str())
+                .bind(origin.to_string())
+                .bind(marker)
+                .bind(at.map(to_micros))
+                .execute(&mut *connection)
+                .await?
+                .rows_affected()
+                    > 0;
+                if lost {
+                    origins::touch_report(connection, &repository, &origin, now).await?;
+                }
+                if lost && shows_plan {
+                    let row = origins::row(&origin);
+                    sqlx::query(sqlx::AssertSqlSafe(format!(
+                        "UPDATE {} SET shown_anew = shown_digest, shown_digest = NULL, shown_at = NULL
+                         WHERE {} AND shown_digest IS NOT NULL",
+                        row.table, row.condition
+                    )))
+                    .bind(repository.as_str())
+                    .bind(&row.id)
+                    .execute(connection)
+                    .await?;
+                }
+                Ok(lost)
+            })
+        })
+        .await
     }
 
     /// Records that a note is about to be written or changed: after a crash it may say the new or the old. `shows` is
@@ -63,22 +187,24 @@ impl Store {
         origin: &Origin,
         marker: &str,
         shows: Option<Option<Digest>>,
+        writing: &Digest,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (lease, repository) = (lease.clone(), repository.clone());
-        let (origin, marker) = (origin.clone(), marker.to_owned());
+        let (origin, marker, writing) = (origin.clone(), marker.to_owned(), writing.clone());
         self.write(move |connection| {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
                 sqlx::query(
-                    "INSERT INTO notes (repository, subject, marker, at) VALUES (?1, ?2, ?3, ?4)
+                    "INSERT INTO notes (repository, subject, marker, at, writing) VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (repository, subject, marker) DO UPDATE SET
-                       digest = NULL, at = excluded.at",
+                       digest = NULL, at = excluded.at, writing = excluded.writing",
                 )
                 .bind(repository.as_str())
                 .bind(origin.to_string())
                 .bind(marker)
                 .bind(to_micros(now))
+                .bind(writing.as_str())
                 .execute(&mut *connection)
                 .await?;
                 if let Some(shows) = shows {
@@ -119,10 +245,11 @@ impl Store {
             Box::pin(async move {
                 keys::check_fence(connection, &lease).await?;
                 sqlx::query(
-                    "INSERT INTO notes (repository, subject, marker, number, digest, at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                    "INSERT INTO notes (repository, subject, marker, number, digest, at, body, updated_at, seen_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                      ON CONFLICT (repository, subject, marker) DO UPDATE SET
-                       number = excluded.number, digest = excluded.digest, at = excluded.at",
+                       number = excluded.number, digest = excluded.digest, at = excluded.at, body = excluded.body,
+                       updated_at = excluded.updated_at, seen_at = excluded.seen_at, writing = NULL",
                 )
                 .bind(repository.as_str())
                 .bind(origin.to_string())
@@ -130,6 +257,9 @@ impl Store {
                 .bind(note.number.map(to_integer).transpose()?)
                 .bind(note.digest.as_ref().map(Digest::as_str))
                 .bind(note.at.map(to_micros))
+                .bind(note.body.as_ref().map(Digest::as_str))
+                .bind(note.updated_at.map(to_micros))
+                .bind(note.seen_at.map(to_micros))
                 .execute(&mut *connection)
                 .await?;
                 let Some(shown) = shown else {

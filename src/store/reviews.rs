@@ -7,7 +7,7 @@ use crate::domain::audit::Record;
 use crate::domain::finding::Severity;
 use std::collections::BTreeSet;
 
-use crate::domain::ids::{CommitId, MergeRequestNumber, RepositoryId, RequestKey, UserId};
+use crate::domain::ids::{CommitId, Digest, MergeRequestNumber, RepositoryId, RequestKey, UserId};
 use crate::domain::key::Key;
 use crate::domain::landing::{self, Origin};
 use crate::domain::merge_request::{MergeRequestState, User};
@@ -398,21 +398,44 @@ impl Store {
         origin: &Origin,
     ) -> Result<Option<Shown>, StoreError> {
         let row = origins::row(origin);
-        let row: Option<(Option<String>, Option<i64>)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT shown_digest, shown_at FROM {} WHERE {}",
+        let row: Option<(Option<String>, Option<i64>, Option<String>)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!(
+                "SELECT shown_digest, shown_at, shown_anew FROM {} WHERE {}",
+                row.table, row.condition
+            )))
+            .bind(repository.as_str())
+            .bind(row.id)
+            .fetch_optional(self.readers())
+            .await?;
+        match row {
+            Some((Some(digest), Some(at), anew)) => Ok(Some(Shown {
+                anew: anew.as_ref() == Some(&digest),
+                digest: parse("digest", &digest)?,
+                at: from_micros(at)?,
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    /// The plan whose comment was last found changed or deleted.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn shown_anew(
+        &self,
+        repository: &RepositoryId,
+        origin: &Origin,
+    ) -> Result<Option<Digest>, StoreError> {
+        let row = origins::row(origin);
+        let digest: Option<Option<String>> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT shown_anew FROM {} WHERE {}",
             row.table, row.condition
         )))
         .bind(repository.as_str())
         .bind(row.id)
         .fetch_optional(self.readers())
         .await?;
-        match row {
-            Some((Some(digest), Some(at))) => Ok(Some(Shown {
-                digest: parse("digest", &digest)?,
-                at: from_micros(at)?,
-            })),
-            _ => Ok(None),
-        }
+        digest.flatten().map(|text| parse("digest", &text)).transpose()
     }
 
     /// The pushes that push hooks told of whose head is one of these commits, onto any branch.

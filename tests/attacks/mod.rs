@@ -2,6 +2,7 @@
 //! place in the project, a way to the webhook. One file a kind of attack, one attack a test, named after what it tries;
 //! each proves by the cloud's own ledger what was made, and by the comment what its victim is told.
 
+mod commands;
 mod exclusions;
 mod groups;
 mod listings;
@@ -11,8 +12,10 @@ mod policies;
 mod port;
 mod releases;
 mod retained;
+mod shown;
 mod sign_offs;
 mod stuck;
+mod unseen;
 
 use crate::support::people::{HELD, MergeRequest};
 use crate::support::world::World;

@@ -23,7 +23,7 @@ use landfall::domain::request::check::{ChangedFile, check_file};
 use landfall::domain::review::{Evaluation, Planning};
 use landfall::domain::rules::Rules;
 use landfall::domain::rules::check::check_rules;
-use landfall::domain::signoff::{Approval, Evidence, Pusher, RoleNow, Verdict, VersionSeen, decide};
+use landfall::domain::signoff::{Approval, Evidence, Given, Pusher, RoleNow, Verdict, VersionSeen, decide};
 use landfall::domain::transition::{Subject, Transition};
 use landfall::domain::tree::Mode;
 use landfall::policy::Policies;
@@ -201,6 +201,7 @@ async fn once(
             at: Timestamp::from_second(1_000).unwrap(),
             commit: None,
             digest: None,
+            given: Given::AsListed,
         }],
         roles: &BTreeMap::from([(
             UserId(1),
@@ -224,6 +225,7 @@ async fn once(
         }],
         people: &Default::default(),
         shown_at: Some(Timestamp::UNIX_EPOCH),
+        shown_anew: false,
         voided_at: None,
         settling: SignedDuration::ZERO,
         base_differs: false,

@@ -15,7 +15,11 @@ async fn an_admin_may_sign_off_in_words() {
     let merge_request = world.dana().asks_for_a_shop().await;
     merge_request.shows(WAITING, &["/landfall approve "]).await;
     let digest = merge_request.digest().await;
-    let command = format!("Looks good.\n\n/landfall approve {digest}");
+    let command = format!("/landfall approve {digest}");
+    let words = format!("Looks good.\n\n{command}");
+    world.ada().comments(&merge_request, &words).await;
+    merge_request.answer(&["says more than the command in it"]).await;
+    merge_request.shows(WAITING, &["Needs a sign-off"]).await;
     world.ada().comments(&merge_request, &command).await;
     merge_request
         .shows(READY, &["Signed off by ada", "merge it now"])
@@ -24,7 +28,6 @@ async fn an_admin_may_sign_off_in_words() {
     merge_request.shows("✅ Done", &["Nothing to do"]).await;
     world.settles().await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);
-    assert!(merge_request.written("answer").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,20 +160,16 @@ async fn who_may_not_work_here_is_not_obeyed() {
     for (told, command) in landfall::domain::command::ALL.into_iter().enumerate() {
         let command = command.replace("<digest>", &digest);
         world.eve().comments(&merge_request, &command).await;
-        world
-            .until("an answer", async || {
-                let answers = merge_request.written("answer").await;
-                (answers.len() == told + 1).then_some(())
-            })
+        let answer = merge_request
+            .answer(&[match told {
+                0..5 => "followed only from active members",
+                _ => "older answer",
+            }])
             .await;
+        let refusals = answer.matches("eve: commands are followed only from active members");
+        assert!(refusals.count() >= 1, "{answer}");
     }
-    for answer in merge_request.written("answer").await {
-        assert!(
-            answer.body.contains("followed only from active members"),
-            "{}",
-            answer.body
-        );
-    }
+    world.settles().await;
     merge_request.shows(WAITING, &["press **Approve**"]).await;
     assert!(world.ledger().await.is_empty());
 }
@@ -200,6 +199,6 @@ async fn what_is_said_while_a_merge_request_is_looked_at_for_the_first_time_is_h
         .await;
     world.dana().comments(&merge_request, "/landfall help").await;
     // No sweep comes for minutes.
-    merge_request.answers(1, &["/landfall approve"]).await;
+    merge_request.answer(&["/landfall approve"]).await;
     merge_request.shows(WAITING, &["press **Approve**"]).await;
 }

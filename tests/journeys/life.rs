@@ -517,7 +517,7 @@ async fn what_is_cancelled_stops_and_says_what_exists_and_a_retry_goes_on() {
     let shop = world.dana().asks_for_a_shop().await;
     shop.shows(WAITING, &["press **Approve**"]).await;
     world.dana().comments(&shop, "/landfall cancel").await;
-    shop.answers(1, &["There is nothing to cancel"]).await;
+    shop.answer(&["There is nothing to cancel"]).await;
     shop.lands().await;
     shop.shows(
         "🚧 Provisioning",
@@ -545,7 +545,7 @@ async fn what_is_cancelled_stops_and_says_what_exists_and_a_retry_goes_on() {
     shop.shows(DONE, &["Nothing to do"]).await;
     assert_eq!(world.ledger().await, SHOP_IS_THERE);
     world.dana().comments(&shop, "/landfall retry").await;
-    shop.answers(2, &["There is nothing to try again here"]).await;
+    shop.answer(&["There is nothing to try again here"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -100,9 +100,9 @@ async fn commands_in_the_issue_are_answered_and_edited_ones_sign_nothing() {
     let world = World::start().await;
     let issue = grace_pushes_a_shop(&world).await;
     world.dana().comments(&issue, "/landfall help").await;
-    issue.answers(1, &["/landfall approve <digest>"]).await;
+    issue.answer(&["/landfall approve <digest>"]).await;
     world.dana().comments(&issue, "/landfall retry").await;
-    issue.answers(2, &["There is nothing to try again here"]).await;
+    issue.answer(&["There is nothing to try again here"]).await;
     let note = world.ada().comments(&issue, "I will look at it.").await;
     let command = format!("/landfall approve {}", issue.digest().await);
     world.ada().edits(&issue, note, &command).await;

@@ -56,6 +56,8 @@ pub(super) struct Mr {
     pub(super) squash_commit: Option<CommitId>,
     pub(super) merged_at: Option<Timestamp>,
     pub(super) updated_at: Timestamp,
+    /// When it was last closed or reopened.
+    pub(super) closed_or_reopened: Option<Timestamp>,
     pub(super) versions: Vec<Version>,
     pub(super) approvals: Vec<(UserId, Timestamp)>,
     pub(super) notes: Vec<Note>,
@@ -230,6 +232,7 @@ impl Project {
             squash_commit: None,
             merged_at: None,
             updated_at: now,
+            closed_or_reopened: None,
             versions: vec![version],
             approvals: Vec::new(),
             notes: Vec::new(),
@@ -362,9 +365,11 @@ impl Project {
     }
 
     pub(super) fn close(&mut self, number: MergeRequestNumber) {
+        let now = self.now();
         self.touched(number, |one| {
             if one.state == MergeRequestState::Open && one.merged_at.is_none() {
                 one.state = MergeRequestState::Closed;
+                one.closed_or_reopened = Some(now);
             }
         });
     }
@@ -382,6 +387,7 @@ impl Project {
         let brought: BTreeSet<CommitId> = self.git.between(self.main(), &head).into_iter().collect();
         self.touched(number, |one| {
             one.state = MergeRequestState::Open;
+            one.closed_or_reopened = Some(now);
             if one.head != head {
                 one.versions.push(Version {
                     id,

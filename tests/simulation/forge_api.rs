@@ -89,7 +89,9 @@ fn issue(project: &Project, issue: &Issue) -> forge::Issue {
     forge::Issue {
         number: issue.number,
         author: project.user(BOT),
+        title: String::new(),
         body: issue.body.clone(),
+        open: issue.open,
         web_url: format!("https://forge.test/requests/-/issues/{}", issue.number),
     }
 }
@@ -229,6 +231,29 @@ impl Forge for Api {
         .await
     }
 
+    async fn last_closed_or_reopened(
+        &self,
+        number: MergeRequestNumber,
+    ) -> Result<Option<Timestamp>, ForgeError> {
+        self.call("closed or reopened", |project| {
+            project.merge_request(number).map(|one| one.closed_or_reopened)
+        })
+        .await
+    }
+
+    async fn note(&self, on: Thread, id: NoteId) -> Result<Option<forge::Note>, ForgeError> {
+        self.call("note", |project| {
+            let notes = project.notes(on)?;
+            Some(
+                notes
+                    .iter()
+                    .find(|one| one.id == id)
+                    .map(|one| note(project, one)),
+            )
+        })
+        .await
+    }
+
     async fn notes(&self, on: Thread) -> Result<Vec<forge::Note>, ForgeError> {
         self.call("notes", |project| {
             let notes = project.notes(on)?;
@@ -257,6 +282,10 @@ impl Forge for Api {
         self.call("set status", |_| Some(())).await
     }
 
+    async fn shown_status(&self, _: &CommitId, _: &str) -> Result<Option<forge::ShownStatus>, ForgeError> {
+        self.call("shown status", |_| Some(None)).await
+    }
+
     async fn pushes_since(&self, since: Timestamp) -> Result<Vec<PushEvent>, ForgeError> {
         self.call("pushes since", |project| {
             let pushes = project.events.iter().filter(|event| event.at >= since);
@@ -275,6 +304,24 @@ impl Forge for Api {
                 notes: Vec::new(),
             });
             project.issues.last().map(|one| issue(project, one))
+        })
+        .await
+    }
+
+    async fn issue(&self, number: IssueNumber) -> Result<Option<forge::Issue>, ForgeError> {
+        self.call("issue", |project| {
+            let found = project.issues.iter().find(|one| one.number == number);
+            Some(found.map(|one| issue(project, one)))
+        })
+        .await
+    }
+
+    async fn restore_issue(&self, number: IssueNumber, words: &NewIssue) -> Result<(), ForgeError> {
+        self.call("restore issue", |project| {
+            let issue = project.issues.iter_mut().find(|issue| issue.number == number)?;
+            issue.body.clone_from(&words.body);
+            issue.open = true;
+            Some(())
         })
         .await
     }

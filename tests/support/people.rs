@@ -432,19 +432,17 @@ impl MergeRequest<'_> {
             .await
     }
 
-    /// Waits until there are so many answers to commands, and the last says all of this.
-    pub(crate) async fn answers(&self, count: usize, words: &[&str]) {
+    /// Waits until the one note that answers commands says all of this; answers it.
+    pub(crate) async fn answer(&self, words: &[&str]) -> String {
+        let what = format!("the answer on !{} to say {words:?}", self.number);
         self.world
-            .until(
-                &format!("answer {count} on !{} to say {words:?}", self.number),
-                async || {
-                    let answers = self.written("answer").await;
-                    assert!(answers.len() <= count, "more answers than questions: {answers:?}");
-                    let last = answers.get(count - 1)?;
-                    words.iter().all(|word| last.body.contains(word)).then_some(())
-                },
-            )
-            .await;
+            .until(&what, async || {
+                let answers = self.written("answer").await;
+                assert!(answers.len() < 2, "one answer tells them all: {answers:?}");
+                let body = answers.into_iter().next()?.body;
+                words.iter().all(|word| body.contains(word)).then_some(body)
+            })
+            .await
     }
 
     /// The digest of what the comment shows.

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::domain::ids::{MergeRequestNumber, NoteId};
-use crate::forge::{CommitStatus, FileAction, NewCommit, NewHook, Thread};
+use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId};
+use crate::forge::{CommitStatus, FileAction, NewCommit, NewHook, NewIssue, Thread};
 
 use super::wire;
 
@@ -52,6 +52,42 @@ impl Call {
         Self {
             query: vec![("order_by", "created_at".to_owned()), ("sort", "asc".to_owned())],
             ..Self::get(notes_of(project, on))
+        }
+    }
+
+    /// One note.
+    pub(super) fn note(project: u64, on: Thread, note: NoteId) -> Self {
+        Self::get(format!("{}/{note}", notes_of(project, on)))
+    }
+
+    /// When a merge request was closed, reopened or merged.
+    pub(super) fn state_events(project: u64, number: MergeRequestNumber) -> Self {
+        Self::get(format!(
+            "projects/{project}/merge_requests/{number}/resource_state_events"
+        ))
+    }
+
+    /// The statuses that a commit shows under our name on a branch: the newest alone.
+    pub(super) fn shown_statuses(project: u64, commit: &CommitId, branch: &str) -> Self {
+        Self {
+            query: vec![("name", STATUS_NAME.to_owned()), ("ref", branch.to_owned())],
+            ..Self::get(format!("projects/{project}/repository/commits/{commit}/statuses"))
+        }
+    }
+
+    /// An issue.
+    pub(super) fn issue(project: u64, issue: IssueNumber) -> Self {
+        Self::get(format!("projects/{project}/issues/{issue}"))
+    }
+
+    /// An issue with this title and text, open.
+    pub(super) fn restore_issue(project: u64, issue: IssueNumber, words: &NewIssue) -> Self {
+        Self {
+            method: Method::PUT,
+            ..Self::post(
+                format!("projects/{project}/issues/{issue}"),
+                json!({ "title": words.title, "description": words.body, "state_event": "reopen" }),
+            )
         }
     }
 

@@ -32,7 +32,7 @@ use self::client::Client;
 use self::endpoints::Call;
 use super::{
     Account, CommitState, CommitStatus, Enough, Forge, ForgeApproval, ForgeError, Group, Hook, Issue, Limits,
-    Member, MergeRequest, NewHook, NewIssue, Note, Project, PushEvent, Thread, User, Version,
+    Member, MergeRequest, NewHook, NewIssue, Note, Project, PushEvent, ShownStatus, Thread, User, Version,
 };
 use crate::clock::Clock;
 use crate::domain::ids::{CommitId, IssueNumber, MergeRequestNumber, NoteId, UserId};
@@ -414,6 +414,31 @@ impl Forge for GitLab {
         }
     }
 
+    async fn last_closed_or_reopened(
+        &self,
+        number: MergeRequestNumber,
+    ) -> Result<Option<Timestamp>, ForgeError> {
+        let activity = format!("reading when merge request !{number} was closed or reopened");
+        let listed: Vec<wire::StateEvent> = self
+            .client
+            .list(activity, Call::state_events(self.project, number))
+            .await?;
+        Ok(listed
+            .into_iter()
+            .filter_map(wire::StateEvent::closed_or_reopened)
+            .max())
+    }
+
+    async fn note(&self, on: Thread, note: NoteId) -> Result<Option<Note>, ForgeError> {
+        let activity = format!("reading note {note} of {}", words(on));
+        let call = Call::note(self.project, on, note);
+        match self.client.query::<wire::Note>(activity, call).await {
+            Ok(note) => Ok(Some(note.into())),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn notes(&self, on: Thread) -> Result<Vec<Note>, ForgeError> {
         let activity = format!("listing the notes of {}", words(on));
         let (mut notes, mut kept): (Vec<Note>, usize) = (Vec::new(), 0);
@@ -463,6 +488,16 @@ impl Forge for GitLab {
         }
     }
 
+    async fn shown_status(&self, commit: &CommitId, branch: &str) -> Result<Option<ShownStatus>, ForgeError> {
+        let activity = format!("reading the status of commit {}", commit.short());
+        let call = Call::shown_statuses(self.project, commit, branch);
+        match self.client.list::<wire::ShownStatus>(activity, call).await {
+            Ok(listed) => Ok(listed.into_iter().next().and_then(wire::ShownStatus::known)),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn pushes_since(&self, since: Timestamp) -> Result<Vec<PushEvent>, ForgeError> {
         self.pushes_until(since, &|_| false).await
     }
@@ -501,6 +536,25 @@ impl Forge for GitLab {
             .build();
         let endpoint = built(&activity, endpoint)?;
         Ok(self.client.query::<wire::Issue>(activity, endpoint).await?.into())
+    }
+
+    async fn issue(&self, issue: IssueNumber) -> Result<Option<Issue>, ForgeError> {
+        let activity = format!("reading issue #{issue}");
+        match self
+            .client
+            .query::<wire::Issue>(activity, Call::issue(self.project, issue))
+            .await
+        {
+            Ok(issue) => Ok(Some(issue.into())),
+            Err(ForgeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn restore_issue(&self, issue: IssueNumber, words: &NewIssue) -> Result<(), ForgeError> {
+        let activity = format!("putting issue #{issue} right");
+        let call = Call::restore_issue(self.project, issue, words);
+        self.client.run(activity, call).await
     }
 
     async fn close_issue(&self, issue: IssueNumber) -> Result<(), ForgeError> {

@@ -200,6 +200,39 @@ impl From<Note> for forge::Note {
 }
 
 #[derive(Deserialize)]
+pub(super) struct StateEvent {
+    created_at: Timestamp,
+    state: String,
+}
+
+impl StateEvent {
+    /// When it was closed or reopened; nothing for a merge. A word that we do not know may be either.
+    pub(super) fn closed_or_reopened(self) -> Option<Timestamp> {
+        (!["merged", "locked"].contains(&self.state.as_str())).then_some(self.created_at)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct ShownStatus {
+    status: String,
+    description: Option<String>,
+}
+
+impl ShownStatus {
+    /// Nothing for a state that is none of ours.
+    pub(super) fn known(self) -> Option<forge::ShownStatus> {
+        use forge::CommitState::{Failed, Pending, Running, Success};
+        let state = [Pending, Running, Success, Failed]
+            .into_iter()
+            .find(|state| status_name(*state) == self.status)?;
+        Some(forge::ShownStatus {
+            state,
+            description: self.description.unwrap_or_default(),
+        })
+    }
+}
+
+#[derive(Deserialize)]
 pub(super) struct PushEvent {
     pub(super) created_at: Timestamp,
     author: Option<User>,
@@ -232,7 +265,9 @@ impl PushEvent {
 pub(super) struct Issue {
     iid: u64,
     author: User,
+    title: String,
     description: Option<String>,
+    state: String,
     web_url: String,
 }
 
@@ -241,7 +276,9 @@ impl From<Issue> for forge::Issue {
         Self {
             number: IssueNumber(issue.iid),
             author: issue.author.into(),
+            title: issue.title,
             body: issue.description.unwrap_or_default(),
+            open: issue.state == "opened",
             web_url: issue.web_url,
         }
     }
