@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::change::{Change, ChangeKind};
-use crate::domain::finding::{Code, Finding, Place};
+use crate::domain::finding::{Code, Finding, Place, Severity};
 use crate::domain::ids::{CommitId, EnvironmentName, RequestKey};
 use crate::domain::policy::Demands;
 use crate::domain::price::monthly;
@@ -16,7 +16,7 @@ use crate::domain::rules::check::{check_rules, check_rules_against};
 use crate::domain::rules::{Environment, Pins, Rules};
 use crate::domain::shape::list;
 use crate::domain::transition::{Subject, Transition};
-use crate::domain::tree::{Mode, RULES_PATH, Role, Tree, role};
+use crate::domain::tree::{Mode, REQUESTS_FOLDER, RULES_PATH, Role, Tree, role};
 use crate::domain::usage::{Existing, kept};
 use crate::domain::yaml;
 use crate::store::AcceptedFiles;
@@ -33,7 +33,44 @@ pub(super) struct Trees {
     pub(super) head: Tree,
     /// The target branch now.
     pub(super) target: Tree,
+    /// It brings more than can be looked at, and nobody knows what: more than how many of what.
+    pub(super) unknown: Option<String>,
+    /// More than anybody can answer for, if it changes anything of ours: more than how many of what.
+    pub(super) beyond: Option<String>,
 }
+
+impl Trees {
+    /// What anybody may ask to be looked at, member or not.
+    pub(super) const LARGE: &str = "100 files or 1 MiB";
+
+    /// What a commit holds at the paths that it changes.
+    pub(super) async fn at(&self, repository: &Repository, commit: &CommitId) -> Result<Tree, AppError> {
+        let paths = self.base.entries.keys().chain(self.head.entries.keys());
+        let paths = paths.cloned().collect();
+        Ok(repository.mirror().await?.at(commit, &paths).await?)
+    }
+
+    /// Whether that is more than anybody may ask to be looked at.
+    pub(super) fn is_large(&self) -> bool {
+        let changed = self.base.entries.len().max(self.head.entries.len());
+        changed > 100 || self.bytes() > 1 << 20
+    }
+
+    /// How much there is to read.
+    fn bytes(&self) -> u64 {
+        let sizes = self
+            .head
+            .entries
+            .values()
+            .map(|entry| entry.size.min(yaml::LARGEST_FILE));
+        sizes.sum()
+    }
+}
+
+/// How many bytes the files of one merge request may have together.
+const MOST_BYTES: u64 = 32 << 20;
+/// Findings of one merge request that are kept.
+const MOST_FINDINGS: usize = 1_000;
 
 /// A file of the merge request that differs from where its branch began.
 struct Changed<'a> {
@@ -96,8 +133,21 @@ pub(super) async fn evaluate(
     accepted: &AcceptedFiles,
     trees: &Trees,
 ) -> Result<Evaluation, AppError> {
-    let changed = changed_paths(&trees.base, &trees.head);
+    let mut changed = changed_paths(&trees.base, &trees.head);
     let mut findings = Vec::new();
+    let too_large =
+        || (trees.bytes() > MOST_BYTES).then(|| format!("more than {} MiB of files", MOST_BYTES >> 20));
+    let beyond = trees.beyond.clone().or_else(too_large);
+    let beyond = changed.first().copied().zip(beyond);
+    if let Some((place, what)) = trees
+        .unknown
+        .clone()
+        .map(|what| (REQUESTS_FOLDER, what))
+        .or(beyond)
+    {
+        findings.push(too_much(place, &what));
+        changed.clear();
+    }
     let mut transitions = Vec::new();
     let mut base_differs = false;
     let mut groups = Pins::new();
@@ -194,8 +244,7 @@ pub(super) async fn evaluate(
             .into_iter()
             .chain(of_another_team(path, request, accepted))
     }));
-    findings.sort();
-    findings.dedup();
+    keep_few(&mut findings);
 
     let mut changes: Vec<ReportedChange> = transitions.iter().filter_map(reported_file).collect();
     changes.extend(
@@ -228,6 +277,29 @@ pub(super) async fn evaluate(
         planning: Planning::None,
         demands: Demands::default(),
     })
+}
+
+/// More than is looked at.
+fn too_much(path: &str, what: &str) -> Finding {
+    Finding::error(
+        Code::TooMuch,
+        Place::start_of(path),
+        format!("This merge request brings {what}: that is more than Landfall looks at in one go."),
+        "Bring it in several smaller merge requests; where it is the commits, squash them.",
+    )
+}
+
+/// As many findings as anybody reads, in order; what refuses stays among them.
+fn keep_few(findings: &mut Vec<Finding>) {
+    findings.sort();
+    findings.dedup();
+    if findings.len() > MOST_FINDINGS {
+        let (errors, warnings): (Vec<_>, Vec<_>) = findings
+            .drain(..)
+            .partition(|finding| finding.severity == Severity::Error);
+        findings.extend(errors.into_iter().chain(warnings).take(MOST_FINDINGS));
+        findings.sort();
+    }
 }
 
 /// A change of a file that holds no request, as a person sees it.

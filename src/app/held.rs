@@ -4,7 +4,6 @@
 use crate::domain::ids::CommitId;
 use crate::domain::landing::{HeldBecause, matches};
 use crate::domain::review::{Evaluation, Landed, Planning, Review};
-use crate::domain::tree::Tree;
 use crate::git::GitError;
 use crate::store::{AcceptedFiles, Lease, Store};
 
@@ -30,12 +29,13 @@ pub(super) async fn look(
     repository: &Repository,
     accepted: &AcceptedFiles,
     review: &Review,
-    target: Tree,
+    target: &CommitId,
 ) -> Result<Option<Look>, AppError> {
     let (Some(before), Some(head)) = (review.releasable(), &review.facts.head) else {
         return Ok(None);
     };
     let (theirs, brought) = merged_trees(repository, review, before, head).await?;
+    let target = theirs.at(repository, target).await?;
     let trees = Trees { target, ..theirs };
     let mut evaluation = evaluate(repository, accepted, &trees).await?;
     // Approvals were given for a merge that had not happened yet: now only the digest says what is meant.
@@ -82,9 +82,8 @@ impl Reviewer {
         let Some(examined) = state.examined.filter(|_| state.suspended.is_none()) else {
             return Ok(Outcome::Done);
         };
-        let target = repository.mirror().await?.tree(&examined).await?;
         let accepted = self.store.accepted(&repository.id).await?;
-        let look = look(&self.store, repository, &accepted, &review, target.clone()).await?;
+        let look = look(&self.store, repository, &accepted, &review, &examined).await?;
         let (mut evaluation, brought) = match look {
             None => return Ok(Outcome::Done),
             Some(Look::Evaluated(evaluation, brought)) => (*evaluation, brought),
@@ -123,7 +122,7 @@ impl Reviewer {
             repository,
             &accepted,
             Asker::MergeRequest(&review.facts),
-            &target,
+            &examined,
             &mut evaluation,
         )
         .await?;

@@ -1,65 +1,50 @@
 //! `landing/<repository>`: what has come onto the target branch, in order, is accepted or held. It only compares, and
 //! touches what follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::clock::Clock;
-use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber};
+use crate::domain::ids::{BlobId, CommitId};
 use crate::domain::key::Outcome;
-use crate::domain::landing::{Group, HeldBecause, Landed, Merged, changed_paths, group, landed, matches};
-use crate::domain::merge_request::{MergeRequest, MergeRequestState};
+use crate::domain::landing::{Group, HeldBecause, Landed, changed_paths, group, landed, matches};
+use crate::domain::merge_request::MergeRequest;
 use crate::domain::review::{self, Evaluation, Review};
 use crate::domain::signoff::{SignedOff, Verdict};
 use crate::domain::tree::Tree;
 use crate::domain::yaml;
 use crate::git::{Commit, GitError};
 use crate::policy::Policies;
-use crate::store::{Acceptance, AcceptedFiles, Evidence, Examined, Holding, Lease, RepositoryState, Store};
+use crate::store::{Acceptance, AcceptedFiles, Evidence, Examined, Holding, Lease, Store};
 
+use super::attribution::MergedHistory;
 use super::evaluate::evaluate;
 use super::held::merged_trees;
 use super::release::release;
 use super::settle::{brings_nothing_more, settle};
-use super::{AppError, Repository, evidence, policies, rebased};
-
-/// How far back the forge is asked for merges that its own clock may have put before the last landing.
-const OVERLAP: SignedDuration = SignedDuration::from_mins(10);
-
-/// How many commits of one landing the forge is asked about one by one. Beyond that they are direct pushes.
-const ASKED_ONE_BY_ONE: usize = 100;
+use super::{AppError, Repository, evidence, policies};
 
 pub(super) struct Lander {
-    store: Store,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
     policies: Policies,
 }
 
-/// Which merge request brought each commit, and the facts of each.
-#[derive(Default)]
-struct MergedHistory {
-    attribution: BTreeMap<CommitId, MergeRequestNumber>,
-    facts: BTreeMap<MergeRequestNumber, MergeRequest>,
-}
-
-impl MergedHistory {
-    fn put(&mut self, commit: &CommitId, facts: MergeRequest) {
-        self.attribution.insert(commit.clone(), facts.number);
-        self.facts.insert(facts.number, facts);
-    }
-}
-
 /// What a group of commits did, and what is known of it.
-struct Arrival<'a> {
-    repository: &'a Repository,
-    parent: &'a CommitId,
-    last: &'a CommitId,
-    before: Tree,
-    after: Tree,
-    accepted: AcceptedFiles,
-    landed: Vec<Landed>,
+pub(super) struct Arrival<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) parent: &'a CommitId,
+    pub(super) last: &'a CommitId,
+    pub(super) before: Tree,
+    pub(super) after: Tree,
+    pub(super) accepted: AcceptedFiles,
+    pub(super) landed: Vec<Landed>,
+    /// Paths that other merge requests brought by the same commits, and that are judged as theirs.
+    pub(super) of_others: BTreeSet<String>,
+    /// Whether the mark of what was examined is past it already.
+    pub(super) is_late: bool,
 }
 
 impl Arrival<'_> {
@@ -68,6 +53,28 @@ impl Arrival<'_> {
             from: self.parent.clone(),
             to: self.last.clone(),
         }
+    }
+
+    /// Looks up what stood and stands at some paths, whether they changed or not.
+    async fn look_up(&mut self, paths: &BTreeSet<String>) -> Result<(), AppError> {
+        let mirror = self.repository.mirror().await?;
+        self.before
+            .entries
+            .extend(mirror.at(self.parent, paths).await?.entries);
+        self.after
+            .entries
+            .extend(mirror.at(self.last, paths).await?.entries);
+        Ok(())
+    }
+
+    /// What landed with a merge request: all but what others asked for and it did not.
+    fn landed_with(&self, signed: &Evaluation) -> Vec<Landed> {
+        let own = signed.paths();
+        let landed = self.landed.iter();
+        landed
+            .filter(|one| own.contains(&one.path) || !self.of_others.contains(&one.path))
+            .cloned()
+            .collect()
     }
 
     /// Whether the branch holds what a merge request asks for and nobody has signed off yet: it came another way, and
@@ -107,9 +114,12 @@ impl Lander {
             .fetch(&repository.target_branch, &[])
             .await?
             .target;
-        if head == examined && state.suspended.is_none() {
-            self.settle(lease, repository, &head).await?;
-            return Ok(Outcome::Done);
+        if state.suspended.is_none() {
+            // What was merged below the mark comes first: it may have been adopted since.
+            self.settle(lease, repository, &examined).await?;
+            if head == examined {
+                return Ok(Outcome::Done);
+            }
         }
         let history = match repository
             .mirror()
@@ -134,6 +144,7 @@ impl Lander {
             }
             Err(error) => return Err(error.into()),
         };
+        let whole = history.last().is_some_and(|last| last.id == head);
         let merged = self.attribute(repository, &state, &examined, &history).await?;
         let (ready, wait) = self.ready(lease, repository, &history, &merged).await?;
         let commits: Vec<CommitId> = history
@@ -168,6 +179,8 @@ impl Lander {
             parent = last;
         }
         self.settle(lease, repository, &parent).await?;
+        // Of a long line, the rest.
+        let wait = wait.or_else(|| (!whole).then(|| self.clock.now()));
         Ok(wait.map_or(Outcome::Done, Outcome::Again))
     }
 
@@ -183,104 +196,10 @@ impl Lander {
             self.clock.now(),
         )
         .await?;
-        settle(&self.store, lease, repository, head, self.clock.now()).await
-    }
-
-    /// Says which merged merge request brought each commit, as far as the forge knows.
-    async fn attribute(
-        &self,
-        repository: &Repository,
-        state: &RepositoryState,
-        examined: &CommitId,
-        history: &[Commit],
-    ) -> Result<MergedHistory, AppError> {
-        let since = state
-            .merged_until
-            .checked_sub(OVERLAP)
-            .unwrap_or(state.merged_until);
-        let recent = repository
-            .forge
-            .merged_since(&repository.target_branch, since)
-            .await?;
-        let mut merged = MergedHistory::default();
-        for commit in history {
-            let ended: Vec<&MergeRequest> = recent
-                .iter()
-                .filter(|facts| promise(facts).ended_with(&commit.id))
-                .collect();
-            if let Some(facts) = self.likeliest(repository, commit, ended).await? {
-                merged.put(&commit.id, facts.clone());
-            }
+        for adrift in settle(&self.store, lease, repository, head, self.clock.now()).await? {
+            self.land_late(lease, repository, head, adrift).await?;
         }
-        let unexplained: Vec<&Commit> = history
-            .iter()
-            .filter(|c| !merged.attribution.contains_key(&c.id))
-            .take(ASKED_ONE_BY_ONE)
-            .collect();
-        for commit in unexplained {
-            let of_commit = repository.forge.merge_requests_of_commit(&commit.id).await?;
-            let of_commit: Vec<&MergeRequest> = of_commit
-                .iter()
-                .filter(|facts| {
-                    facts.state == MergeRequestState::Merged
-                        && facts.target_branch == repository.target_branch
-                })
-                .collect();
-            if let Some(facts) = self.likeliest(repository, commit, of_commit).await? {
-                merged.put(&commit.id, facts.clone());
-            }
-        }
-        for (place, commit) in history.iter().enumerate() {
-            let number = merged.attribution.get(&commit.id);
-            let Some(facts) = number.and_then(|number| merged.facts.get(number)).cloned() else {
-                continue;
-            };
-            let before = rebased::came_before(repository, examined, history, place, &facts).await?;
-            for commit in before.iter().rev() {
-                if merged.attribution.contains_key(&commit.id) {
-                    break;
-                }
-                merged.attribution.insert(commit.id.clone(), facts.number);
-            }
-        }
-        Ok(merged)
-    }
-
-    /// Of several merge requests that one commit belongs to, the one that the forge made it for; among equals, one
-    /// that was signed off.
-    async fn likeliest<'a>(
-        &self,
-        repository: &Repository,
-        commit: &Commit,
-        candidates: Vec<&'a MergeRequest>,
-    ) -> Result<Option<&'a MergeRequest>, AppError> {
-        let made_for = |facts: &&&MergeRequest| {
-            [&facts.merge_commit, &facts.squash_commit]
-                .into_iter()
-                .any(|c| c.as_ref() == Some(&commit.id))
-        };
-        // The forge calls what was contained in another one merged by the same commit.
-        let joined = |facts: &&&MergeRequest| {
-            facts
-                .head
-                .as_ref()
-                .is_some_and(|head| commit.parents.contains(head))
-        };
-        let made = candidates.iter().filter(made_for);
-        if let Some(facts) = made.clone().find(joined).or_else(|| made.clone().next()) {
-            return Ok(Some(facts));
-        }
-        if candidates.len() > 1 {
-            for facts in &candidates {
-                let review = self.store.review(&repository.id, facts.number).await?;
-                if review
-                    .is_some_and(|review| matches!(review.judged, Some(review::Judged::SignedOff { .. })))
-                {
-                    return Ok(Some(facts));
-                }
-            }
-        }
-        Ok(candidates.first().copied())
+        Ok(())
     }
 
     /// How many commits can be landed now, and when to look at the rest. A push is seen before the forge has marked
@@ -293,14 +212,23 @@ impl Lander {
         merged: &MergedHistory,
     ) -> Result<(usize, Option<Timestamp>), AppError> {
         let now = self.clock.now();
-        for (place, commit) in history.iter().enumerate() {
-            if merged.attribution.contains_key(&commit.id) {
-                continue;
+        let mut unexplained = Vec::new();
+        for commit in history {
+            if !merged.attribution.contains_key(&commit.id) {
+                unexplained.push(commit.id.clone());
             }
-            let first_seen = self
-                .store
-                .first_seen(lease, &repository.id, &commit.id, now)
-                .await?;
+        }
+        if unexplained.is_empty() {
+            return Ok((history.len(), None));
+        }
+        let seen = self
+            .store
+            .first_seen(lease, &repository.id, &unexplained, now)
+            .await?;
+        for (place, commit) in history.iter().enumerate() {
+            let Some(first_seen) = seen.get(&commit.id) else {
+                continue;
+            };
             let until = first_seen
                 .checked_add(repository.forge_lag)
                 .unwrap_or(Timestamp::MAX);
@@ -324,8 +252,15 @@ impl Lander {
         };
         // Read for each group: the one before may have changed what is accepted, and the rules.
         let accepted = self.store.accepted(&repository.id).await?;
-        let before = repository.mirror().await?.tree(parent).await?;
-        let after = repository.mirror().await?.tree(last).await?;
+        let facts = group.merge_request.and_then(|number| merged.facts.get(&number));
+        let (before, after, beyond) = match repository.mirror().await?.differences(parent, last).await {
+            Ok((before, after)) => (before, after, None),
+            // Nobody knows what it brings: it is held as what it is, and what comes after it goes on.
+            Err(error @ GitError::TooMany { .. }) => {
+                (Tree::default(), Tree::default(), Some(error.to_string()))
+            }
+            Err(error) => return Err(error.into()),
+        };
         let landed = landed(&before, &after, &accepted.blobs());
         let arrival = Arrival {
             repository,
@@ -335,33 +270,53 @@ impl Lander {
             after,
             accepted,
             landed,
+            of_others: self.of_others(repository, group, merged).await?,
+            is_late: false,
         };
-        match group.merge_request.and_then(|number| merged.facts.get(&number)) {
-            Some(facts) => self.land_merge_request(lease, &arrival, facts).await,
+        if let Some(what) = beyond {
+            let review = match facts {
+                Some(facts) => {
+                    Some(self.known(repository, facts).await?).filter(|review| !is_accepted(review))
+                }
+                None => None,
+            };
+            return self
+                .hold(lease, &arrival, review, HeldBecause::Beyond { what })
+                .await;
+        }
+        match facts {
+            Some(facts) => self.land_merge_request(lease, arrival, facts).await,
             None if arrival.landed.is_empty() => self.pass(lease, &arrival, None).await,
             None => self.hold(lease, &arrival, None, HeldBecause::DirectPush).await,
         }
     }
 
-    async fn land_merge_request(
-        &self,
-        lease: &Lease,
-        arrival: &Arrival<'_>,
-        facts: &MergeRequest,
-    ) -> Result<(), AppError> {
-        let repository = arrival.repository;
-        let known = self.store.review(&repository.id, facts.number).await?;
-        let mut review = match known {
+    /// A merge request as it is known, with the facts of now.
+    async fn known(&self, repository: &Repository, facts: &MergeRequest) -> Result<Review, AppError> {
+        Ok(match self.store.review(&repository.id, facts.number).await? {
             Some(known) => Review {
                 facts: facts.clone(),
                 ..known
             },
             None => Review::new(facts.clone()),
-        };
-        if arrival.landed.is_empty() && !arrival.fulfils(&review) {
+        })
+    }
+
+    pub(super) async fn land_merge_request(
+        &self,
+        lease: &Lease,
+        mut arrival: Arrival<'_>,
+        facts: &MergeRequest,
+    ) -> Result<(), AppError> {
+        let mut review = self.known(arrival.repository, facts).await?;
+        if let Some(evaluation) = &review.evaluation {
+            arrival.look_up(&evaluation.paths()).await?;
+        }
+        let arrival = &mut arrival;
+        if arrival.landed.is_empty() && !arrival.is_late && !arrival.fulfils(&review) {
             return self.pass(lease, arrival, Some(review)).await;
         }
-        if matches!(review.landed, Some(review::Landed::Accepted { .. })) {
+        if is_accepted(&review) {
             // Its sign-off is used up: what comes under its name again, nobody signed.
             return self.hold(lease, arrival, None, HeldBecause::DirectPush).await;
         }
@@ -382,7 +337,8 @@ impl Lander {
                 .await;
         }
         let blobs = arrival.accepted.blobs();
-        if let Err(because) = matches(&signed.transitions, &arrival.landed, &arrival.after, &blobs) {
+        let landed = arrival.landed_with(&signed);
+        if let Err(because) = matches(&signed.transitions, &landed, &arrival.after, &blobs) {
             return self.hold(lease, arrival, Some(review), because).await;
         }
         let evaluation = self.look_again(arrival, &mut review).await?;
@@ -399,7 +355,11 @@ impl Lander {
 
     /// Works out anew what the merge request does, against what is accepted now and under the rules of now. The plan
     /// that was shown stays if it comes to the same.
-    async fn look_again(&self, arrival: &Arrival<'_>, review: &mut Review) -> Result<Evaluation, AppError> {
+    async fn look_again(
+        &self,
+        arrival: &mut Arrival<'_>,
+        review: &mut Review,
+    ) -> Result<Evaluation, AppError> {
         let (repository, number) = (arrival.repository, review.facts.number);
         let head = review.facts.head.clone().ok_or_else(|| {
             AppError::Inconsistent(format!("merge request {number} is merged and has no head"))
@@ -416,6 +376,7 @@ impl Lander {
         if let Some(shown) = review.evaluation_like(&evaluation) {
             evaluation.take_planning(shown.planning.clone());
         }
+        arrival.look_up(&evaluation.paths()).await?;
         evaluation.base_differs |= {
             let blobs = arrival.accepted.blobs();
             evaluation
@@ -424,14 +385,14 @@ impl Lander {
                 .any(|t| arrival.before.blob(&t.path) != blobs.get(&t.path))
         };
         let (store, policies) = (&self.store, &self.policies);
-        let (accepted, after) = (&arrival.accepted, &arrival.after);
+        let accepted = &arrival.accepted;
         policies::ask(
             store,
             policies,
             repository,
             accepted,
             policies::Asker::MergeRequest(&review.facts),
-            after,
+            arrival.last,
             &mut evaluation,
         )
         .await?;
@@ -470,7 +431,7 @@ impl Lander {
             evidence: Evidence::Review(Box::new(review)),
             evaluation: evaluation.clone(),
             commit: arrival.last.clone(),
-            examined: Some(arrival.examined()),
+            examined: (!arrival.is_late).then(|| arrival.examined()),
             contents,
         };
         Ok(self
@@ -492,6 +453,16 @@ impl Lander {
         review: Option<Review>,
         because: HeldBecause,
     ) -> Result<(), AppError> {
+        if let (Some(review), true) = (&review, arrival.is_late) {
+            let landed = review::Landed::Held {
+                commit: arrival.last.clone(),
+                because,
+                before: Some(arrival.parent.clone()),
+            };
+            return self
+                .record_late(lease, arrival.repository, review.clone(), landed)
+                .await;
+        }
         let holding = Holding {
             review,
             examined: arrival.examined(),
@@ -524,13 +495,8 @@ impl Lander {
     }
 }
 
-fn promise(facts: &MergeRequest) -> Merged {
-    Merged {
-        number: facts.number,
-        merge_commit: facts.merge_commit.clone(),
-        squash_commit: facts.squash_commit.clone(),
-        head: facts.head.clone(),
-    }
+fn is_accepted(review: &Review) -> bool {
+    matches!(review.landed, Some(review::Landed::Accepted { .. }))
 }
 
 /// The bytes of every blob that an evaluation leads to.

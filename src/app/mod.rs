@@ -23,6 +23,8 @@ use crate::provider::{Planner, Provider};
 use crate::store::{Keep, Lease, Store, StoreError};
 
 pub mod adopt;
+mod asking;
+mod attribution;
 pub mod audit;
 mod contribution;
 mod evaluate;
@@ -31,6 +33,7 @@ mod groups;
 mod held;
 pub mod intake;
 mod landing;
+mod late;
 mod notes;
 mod others;
 mod plans;

@@ -2,7 +2,7 @@
 //! judge their own merge request: they are compiled and tested, and no more.
 
 use crate::domain::finding::{Code, Finding, Place};
-use crate::domain::ids::BlobId;
+use crate::domain::ids::{BlobId, CommitId};
 use crate::domain::merge_request::{MergeRequest, User};
 use crate::domain::plan::Plan;
 use crate::domain::policy::input::{Facts, inputs};
@@ -14,6 +14,7 @@ use crate::domain::review::Evaluation;
 use crate::domain::rules::Rules;
 use crate::domain::tree::{Mode, Tree};
 use crate::domain::yaml;
+use crate::git::GitError;
 use crate::policy::{Fault, Policies};
 use crate::store::{AcceptedFiles, Store};
 
@@ -47,7 +48,7 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Asks the policies anew, and puts what they say into the evaluation in place of what they said before. `tree` holds
+/// Asks the policies anew, and puts what they say into the evaluation in place of what they said before. `commit` holds
 /// the policies as they would be.
 pub(super) async fn ask(
     store: &Store,
@@ -55,7 +56,7 @@ pub(super) async fn ask(
     repository: &Repository,
     accepted: &AcceptedFiles,
     asker: Asker<'_>,
-    tree: &Tree,
+    commit: &CommitId,
     evaluation: &mut Evaluation,
 ) -> Result<(), AppError> {
     let is_ours = |code| matches!(code, Code::PolicyDenied | Code::PolicyWarned | Code::PolicyBroken);
@@ -64,7 +65,13 @@ pub(super) async fn ask(
     // Nothing is run for who is no member: without a plan, nobody can sign theirs off.
     let changes_policies = evaluation.transitions.iter().any(|t| is_policy(&t.path));
     if changes_policies && asker.is_from_developer(repository).await? {
-        verdict.findings = check(policies, repository, tree).await?;
+        verdict.findings = match repository.mirror().await?.below(commit, FOLDER).await {
+            Ok(tree) => check(policies, repository, &tree).await?,
+            Err(error @ GitError::TooMany { .. }) => {
+                vec![broken(Place::start_of(FOLDER), &error.to_string())]
+            }
+            Err(error) => return Err(error.into()),
+        };
     }
     if let (Some(rules), Some(plan)) = (accepted.current_rules(), evaluation.plan()) {
         let judged = judged(

@@ -7,7 +7,6 @@ use crate::domain::merge_request::Thread;
 use crate::domain::push::{HeldPush, PushEnd};
 use crate::domain::review::{Evaluation, Planning};
 use crate::domain::signoff::Verdict;
-use crate::domain::tree::Tree;
 use crate::policy::Policies;
 use crate::store::{AcceptedFiles, Lease, Store, Touch};
 
@@ -70,7 +69,7 @@ impl Reviewer {
     ) -> Result<Outcome, AppError> {
         let mirror = repository.mirror().await?;
         mirror.fetch(&repository.target_branch, &[]).await?;
-        let target = mirror.tree(examined).await?;
+        let target = mirror.at(examined, &push.paths()).await?;
         let accepted = self.store.accepted(&repository.id).await?;
         let rules = accepted.current_rules();
         let newer = self.store.held_after(&repository.id, &push.commit).await?;
@@ -82,7 +81,7 @@ impl Reviewer {
             self.record_push(lease, repository, &push).await?;
             return Ok(Outcome::Done);
         }
-        let (mut evaluation, brought) = look(repository, &accepted, &push, target).await?;
+        let (mut evaluation, brought) = look(repository, &accepted, &push, examined).await?;
         evidence::push_seen(&self.store, repository, &mut push, &brought).await?;
         if push.evaluation.is_none() {
             // People are told before a plan is waited for.
@@ -105,18 +104,8 @@ impl Reviewer {
             }
             _ => None,
         };
-        let tree = mirror.tree(&push.commit).await?;
         let (store, policies) = (&self.store, &self.policies);
-        judge(
-            store,
-            policies,
-            repository,
-            &accepted,
-            &mut push,
-            &tree,
-            &mut evaluation,
-        )
-        .await?;
+        judge(store, policies, repository, &accepted, &mut push, &mut evaluation).await?;
         push.evaluation = Some(evaluation);
         self.record_push(lease, repository, &push).await?;
         Ok(again.map_or(Outcome::Done, Outcome::Again))
@@ -140,23 +129,23 @@ pub(super) async fn judge(
     repository: &Repository,
     accepted: &AcceptedFiles,
     push: &mut HeldPush,
-    tree: &Tree,
     evaluation: &mut Evaluation,
 ) -> Result<Verdict, AppError> {
-    let asker = Asker::Push(push);
-    policies::ask(store, policies, repository, accepted, asker, tree, evaluation).await?;
+    let (asker, commit) = (Asker::Push(push), &push.commit);
+    policies::ask(store, policies, repository, accepted, asker, commit, evaluation).await?;
     evidence::judge_push(store, repository, accepted.current_rules(), push, evaluation).await
 }
 
-/// What a push would do, against what is accepted and what the target branch holds now, and whose commits it brought.
+/// What a push would do, against what is accepted and what the target branch holds at a commit, and whose commits it brought.
 /// Nobody reviewed the way there, so only a digest that names the whole difference can sign it.
 pub(super) async fn look(
     repository: &Repository,
     accepted: &AcceptedFiles,
     push: &HeldPush,
-    target: Tree,
+    target: &CommitId,
 ) -> Result<(Evaluation, Brought), AppError> {
     let (pushed, brought) = trees(repository, &push.before, &push.commit).await?;
+    let target = pushed.at(repository, target).await?;
     let trees = Trees { target, ..pushed };
     let mut evaluation = evaluate(repository, accepted, &trees).await?;
     evaluation.base_differs = true;

@@ -61,14 +61,13 @@ async fn release_push(
     now: Timestamp,
 ) -> Result<bool, AppError> {
     let accepted = store.accepted(&repository.id).await?;
-    let target = repository.mirror().await?.tree(head).await?;
-    let tree = repository.mirror().await?.tree(&push.commit).await?;
+    let target = repository.mirror().await?.at(head, &push.paths()).await?;
     let newer = store.held_after(&repository.id, &push.commit).await?;
     if push.superseded(&target, &accepted.blobs(), &newer).is_some() {
         return Ok(false);
     }
     // Anew, under the rules and against the content that are accepted now; the plan stays if it comes to the same.
-    let (mut evaluation, _) = look(repository, &accepted, push, target).await?;
+    let (mut evaluation, _) = look(repository, &accepted, push, head).await?;
     let Some(shown) = push
         .evaluation
         .as_ref()
@@ -78,16 +77,8 @@ async fn release_push(
     };
     evaluation.take_planning(shown.planning.clone());
     let mut push = push.clone();
-    let Verdict::SignedOff(signed) = judge(
-        store,
-        policies,
-        repository,
-        &accepted,
-        &mut push,
-        &tree,
-        &mut evaluation,
-    )
-    .await?
+    let Verdict::SignedOff(signed) =
+        judge(store, policies, repository, &accepted, &mut push, &mut evaluation).await?
     else {
         return Ok(false);
     };
@@ -122,8 +113,7 @@ async fn release_one(
         return Ok(false);
     };
     let accepted = store.accepted(&repository.id).await?;
-    let target = repository.mirror().await?.tree(head).await?;
-    let looked = look_at_held(store, repository, &accepted, review, target.clone()).await?;
+    let looked = look_at_held(store, repository, &accepted, review, head).await?;
     let Some(Look::Evaluated(mut evaluation, _)) = looked else {
         return Ok(false);
     };
@@ -138,7 +128,7 @@ async fn release_one(
         repository,
         &accepted,
         asker,
-        &target,
+        head,
         &mut evaluation,
     )
     .await?;

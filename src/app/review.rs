@@ -10,7 +10,9 @@ use crate::domain::key::Outcome;
 use crate::domain::landing::Origin;
 use crate::domain::merge_request::{MergeRequest, MergeRequestState, Thread};
 use crate::domain::review::{Evaluation, Planning, Review};
+use crate::domain::tree::Tree;
 use crate::forge::{AccessLevel, ForgeError};
+use crate::git::GitError;
 use crate::policy::Policies;
 use crate::store::{AcceptedFiles, Lease, Store};
 
@@ -157,7 +159,13 @@ impl Reviewer {
             .filter(|_| state.suspended.is_none())
             .unwrap_or(fetched.target);
         let accepted = self.store.accepted(&repository.id).await?;
-        let (trees, brought) = trees(repository, &target, &head).await?;
+        let (mut trees, brought) = trees(repository, &target, &head).await?;
+        if trees.is_large() && !is_developer(repository, &review.facts).await? {
+            trees.beyond = Some(format!(
+                "more than {} from somebody who is no active member of this project",
+                Trees::LARGE
+            ));
+        }
         let mut evaluation = evaluate(repository, &accepted, &trees).await?;
         others::name(&self.store, repository, &accepted, number, &mut evaluation).await?;
         if self.obey(lease, repository, &review.facts).await?
@@ -182,7 +190,7 @@ impl Reviewer {
             repository,
             &accepted,
             Asker::MergeRequest(&review.facts),
-            &trees.head,
+            &head,
             &mut evaluation,
         )
         .await?;
@@ -196,6 +204,10 @@ impl Reviewer {
         self.store
             .record_review(lease, &repository.id, &review, self.clock.now())
             .await?;
+        // A landing that came meanwhile found no review to touch, if this is the first one.
+        if self.store.accepted(&repository.id).await?.blobs() != accepted.blobs() {
+            return Ok(Outcome::Again(self.clock.now()));
+        }
         Ok(again.map_or(Outcome::Done, Outcome::Again))
     }
 
@@ -230,33 +242,67 @@ impl Reviewer {
     }
 }
 
-/// The trees of a merge request, and what its commits bring.
+/// More distinct e-mail addresses than that in one merge request are not the work of a team.
+const MOST_ADDRESSES: usize = 1_000;
+
+/// The trees of a merge request, and what its commits bring. What is beyond a bound is no error: it is
+/// said in the trees, and refuses them.
 pub(super) async fn trees(
     repository: &Repository,
     target: &CommitId,
     head: &CommitId,
 ) -> Result<(Trees, Brought), AppError> {
     let mirror = repository.mirror().await?;
-    let base = mirror
-        .merge_base(target, head)
-        .await?
-        .unwrap_or_else(|| target.clone());
-    let commits = mirror.commits_between(&base, head).await?;
-    let trees = Trees {
+    let mut trees = Trees {
         head_commit: head.clone(),
-        base: mirror.tree(&base).await?,
-        head: mirror.tree(head).await?,
-        target: mirror.tree(target).await?,
+        base: Tree::default(),
+        head: Tree::default(),
+        target: Tree::default(),
+        unknown: None,
+        beyond: None,
     };
-    let brought = Brought {
+    let Some(base) = within(&mut trees.unknown, mirror.merge_base(target, head).await)? else {
+        return Ok((trees, Brought::default()));
+    };
+    let base = base.unwrap_or_else(|| target.clone());
+    if let Some((before, after)) = within(&mut trees.unknown, mirror.differences(&base, head).await)? {
+        (trees.base, trees.head) = (before, after);
+        trees.target = trees.at(repository, target).await?;
+    }
+    let commits = mirror.commits_between(&base, head).await;
+    let commits = within(&mut trees.beyond, commits)?.unwrap_or_default();
+    let content = if trees.unknown.is_none() && trees.beyond.is_none() {
+        contribution::content(repository, &trees, &commits).await?
+    } else {
+        None
+    };
+    let mut brought = Brought {
         emails: commits
             .iter()
             .flat_map(|commit| commit.emails.iter().cloned())
             .collect(),
-        content: contribution::content(repository, &trees, &commits).await?,
+        content,
         commits: commits.into_iter().map(|commit| commit.id).collect(),
     };
+    if brought.emails.len() > MOST_ADDRESSES {
+        brought.emails.clear();
+        trees.beyond = Some(format!(
+            "more than {MOST_ADDRESSES} e-mail addresses in its commits"
+        ));
+    }
     Ok((trees, brought))
+}
+
+/// The answer, or nothing where it is beyond a bound, which is noted.
+fn within<T>(beyond: &mut Option<String>, answer: Result<T, GitError>) -> Result<Option<T>, AppError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error @ GitError::TooMany { .. }) => {
+            *beyond = Some(error.to_string());
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) async fn is_developer(repository: &Repository, facts: &MergeRequest) -> Result<bool, AppError> {

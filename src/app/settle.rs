@@ -10,20 +10,21 @@ use crate::store::{Lease, Store};
 
 use super::{AppError, Repository};
 
-/// Records what became of them. `head` is the commit that the target branch was examined up to.
+/// Records what became of them, and answers those that are to be looked at, oldest merge first. `head` is the commit
+/// that the target branch was examined up to.
 pub(super) async fn settle(
     store: &Store,
     lease: &Lease,
     repository: &Repository,
     head: &CommitId,
     now: Timestamp,
-) -> Result<(), AppError> {
+) -> Result<Vec<Review>, AppError> {
     let (held, adrift) = (
         store.held_reviews(&repository.id).await?,
         store.adrift_reviews(&repository.id).await?,
     );
     if held.is_empty() && adrift.is_empty() {
-        return Ok(());
+        return Ok(vec![]);
     }
     let accepted = store.accepted(&repository.id).await?.blobs();
     for review in held {
@@ -42,6 +43,7 @@ pub(super) async fn settle(
         }
     }
     let mirror = repository.mirror().await?;
+    let mut late = Vec::new();
     for review in adrift {
         let facts = &review.facts;
         let ends = [&facts.merge_commit, &facts.squash_commit, &facts.head];
@@ -52,20 +54,17 @@ pub(super) async fn settle(
         if !mirror.is_ancestor(&commit, head).await.unwrap_or(false) {
             continue;
         }
-        let landed = if brings_nothing_more(&review, &accepted) {
-            Landed::Nothing { commit }
+        if brings_nothing_more(&review, &accepted) {
+            let landed = Landed::Nothing { commit };
+            store
+                .record_landed(lease, &repository.id, review, landed, now)
+                .await?;
         } else {
-            Landed::Held {
-                commit,
-                because: HeldBecause::NotRecognised,
-                before: None,
-            }
-        };
-        store
-            .record_landed(lease, &repository.id, review, landed, now)
-            .await?;
+            late.push(review);
+        }
     }
-    Ok(())
+    late.sort_by_key(|review| review.facts.merged_at);
+    Ok(late)
 }
 
 /// Whether everything that a merge request asks for is accepted already.

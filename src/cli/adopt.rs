@@ -9,6 +9,7 @@ use crate::app::adopt::{Adopted, adopt};
 use crate::clock::{Clock as _, SystemClock, SystemIds};
 use crate::config::Config;
 use crate::domain::ids::{CommitId, RepositoryId};
+use crate::domain::landing::Origin;
 use crate::wiring::{Landfall, Mark};
 
 /// `landfall adopt REPOSITORY --commit SHA`
@@ -68,12 +69,22 @@ pub async fn run(
     )
     .await;
     let exit = match adopted? {
-        Adopted::Done { files } => {
+        Adopted::Done { files, left } => {
             writeln!(
                 out,
                 "{}: {files} files of {} are accepted",
                 arguments.repository, arguments.commit
             )?;
+            for origin in left {
+                let what = match origin {
+                    Origin::MergeRequest(number) => format!("merge request !{number}"),
+                    Origin::Push(commit) => format!("the push of {}", commit.short()),
+                };
+                writeln!(
+                    out,
+                    "{what} was signed off before: it lands now, and what it asks for is provisioned"
+                )?;
+            }
             Exit::Fine
         }
         Adopted::Refused { findings: found } => {

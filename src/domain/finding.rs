@@ -163,6 +163,8 @@ codes! {
     OverLimit = "over-limit",
     /// Addresses that are no limit: half of the internet or more.
     OpenToAll = "open-to-all",
+    /// More files, commits or bytes in one merge request than are looked at.
+    TooMuch = "too-much",
     /// Two files have the same kind and name.
     DuplicateRequest = "duplicate-request",
     /// A value that looks like a secret.

@@ -69,12 +69,13 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Whether the merge ended with that commit on the target branch.
+    /// The commits any of which the merge may have ended with on the target branch.
     #[must_use]
-    pub fn ended_with(&self, commit: &CommitId) -> bool {
-        [&self.merge_commit, &self.squash_commit, &self.head]
+    pub fn ends(self) -> BTreeSet<CommitId> {
+        [self.merge_commit, self.squash_commit, self.head]
             .into_iter()
-            .any(|c| c.as_ref() == Some(commit))
+            .flatten()
+            .collect()
     }
 }
 
@@ -124,6 +125,11 @@ pub enum HeldBecause {
     NotSignedOff {
         /// What was missing, in words.
         missing: Vec<String>,
+    },
+    /// It brings more than can be looked at.
+    Beyond {
+        /// More than how many of what.
+        what: String,
     },
     /// Its files have findings.
     Refused,
@@ -225,6 +231,12 @@ impl fmt::Display for HeldBecause {
             }
             Self::NotSignedOff { missing } => {
                 write!(f, "it was merged without a sign-off: {}", missing.join("; "))
+            }
+            Self::Beyond { what } => {
+                write!(
+                    f,
+                    "it brings {what}, which is more than Landfall looks at in one go: take it back, and bring it in smaller parts"
+                )
             }
             Self::Refused => write!(f, "it was merged although its files have findings"),
             Self::OtherContent { paths } => {

@@ -103,6 +103,12 @@ impl HeldPush {
         Origin::Push(self.commit.clone())
     }
 
+    /// The paths that it changed.
+    #[must_use]
+    pub fn paths(&self) -> BTreeSet<String> {
+        self.landed.iter().map(|landed| landed.path.clone()).collect()
+    }
+
     /// Whether the gate let it through when it was last asked.
     #[must_use]
     pub fn is_signed_off(&self) -> bool {

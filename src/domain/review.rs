@@ -87,6 +87,15 @@ impl Evaluation {
             .any(|finding| finding.severity == Severity::Error)
     }
 
+    /// The paths that it changes.
+    #[must_use]
+    pub fn paths(&self) -> BTreeSet<String> {
+        self.transitions
+            .iter()
+            .map(|transition| transition.path.clone())
+            .collect()
+    }
+
     /// What shall become of the requests that change.
     #[must_use]
     pub fn goals(&self) -> Vec<Goal> {

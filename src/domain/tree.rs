@@ -17,7 +17,8 @@ pub enum Mode {
     SymbolicLink,
     /// Another repository at some commit.
     Submodule,
-    /// Something that no path of a file can name: a name that is not UTF-8, or one that no checkout takes.
+    /// Something that no path of a file can name: a name that is not UTF-8, one that no checkout takes, one beyond
+    /// [`LONGEST_PATH`] or [`MOST_LEVELS`]; or something that is neither a file nor a folder.
     Unreadable,
 }
 
@@ -49,6 +50,12 @@ impl Tree {
 
 /// `landfall.yaml`, at the top of the requests repository.
 pub const RULES_PATH: &str = "landfall.yaml";
+
+/// How long a path may be, in bytes.
+pub const LONGEST_PATH: usize = 1_000;
+
+/// How many folders may lie in each other.
+pub const MOST_LEVELS: usize = 20;
 
 /// The folder of requests: `requests/<team>/<name>.yaml`.
 pub const REQUESTS_FOLDER: &str = "requests/";

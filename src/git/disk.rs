@@ -15,7 +15,7 @@ use git2::{AutotagOption, ErrorClass, ErrorCode, FetchOptions, Repository, Repos
 use tokio::time::Instant;
 
 use super::transport::Exchange;
-use super::{Fetched, GitError, MirrorOptions, commit_id, local, trees};
+use super::{Fetched, GitError, MirrorOptions, commit_id, history, local, trees};
 use crate::domain::ids::{CommitId, MergeRequestNumber};
 
 const MARK: &str = "landfall-mirror";
@@ -135,14 +135,27 @@ impl Disk {
         if !self.is_sound() {
             self.make_anew()?;
         }
-        match self.exchange(&wanted, runtime) {
-            Err(GitError::Local { activity, reason }) => {
-                tracing::warn!(%activity, %reason, "the mirror is damaged and is made anew");
-                self.make_anew()?;
-                self.exchange(&wanted, runtime)
-            }
-            other => other,
+        let failed = match self.exchange(&wanted, runtime) {
+            Err(failed @ GitError::Local { .. }) => failed,
+            other => return other,
+        };
+        // A head that libgit2 cannot read is in the way of telling the forge what there is: it is told nothing then.
+        tracing::info!(error = %failed, "fetching without saying what is there");
+        let failed = match self.forget_heads().and_then(|()| self.exchange(&wanted, runtime)) {
+            Err(failed @ GitError::Local { .. }) => failed,
+            other => return other,
+        };
+        tracing::warn!(error = %failed, "the mirror is damaged and is made anew");
+        self.make_anew()?;
+        self.exchange(&wanted, runtime)
+    }
+
+    fn forget_heads(&self) -> Result<(), GitError> {
+        let failed = local("removing kept refs");
+        for reference in self.open_repository()?.references().map_err(&failed)? {
+            reference.map_err(&failed)?.delete().map_err(&failed)?;
         }
+        Ok(())
     }
 
     fn exchange(&self, wanted: &[Wanted], runtime: &tokio::runtime::Handle) -> Result<Fetched, GitError> {
@@ -324,12 +337,15 @@ fn keep(repository: &Repository, wanted: &Wanted) -> Result<Option<CommitId>, Gi
     let failed = local("keeping a fetched ref");
     match repository.find_reference(&wanted.incoming) {
         Ok(reference) => {
-            let commit = reference.peel_to_commit().map_err(&failed)?;
-            commit.tree().map_err(&failed)?;
+            let id = head_of(&reference)?;
+            let commit = commit_id(id)?;
+            let tree = history::root_tree(repository, &commit)?;
+            let objects = repository.odb().map_err(&failed)?;
+            objects.read_header(tree).map_err(&failed)?;
             repository
-                .reference(&wanted.kept, commit.id(), true, "fetch")
+                .reference(&wanted.kept, id, true, "fetch")
                 .map_err(&failed)?;
-            commit_id(commit.id()).map(Some)
+            Ok(Some(commit))
         }
         Err(error) if error.code() == ErrorCode::NotFound => {
             match repository.find_reference(&wanted.kept) {
@@ -341,6 +357,14 @@ fn keep(repository: &Repository, wanted: &Wanted) -> Result<Option<CommitId>, Gi
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The commit that a ref names: branches and heads of merge requests name nothing else.
+fn head_of(reference: &git2::Reference<'_>) -> Result<git2::Oid, GitError> {
+    reference.target().ok_or_else(|| GitError::Local {
+        activity: "reading a ref".into(),
+        reason: "it names another ref".into(),
+    })
 }
 
 fn remove_incoming(repository: &Repository) -> Result<(), GitError> {
@@ -358,11 +382,9 @@ fn remove_incoming(repository: &Repository) -> Result<(), GitError> {
 fn check(repository: &Repository) -> Result<(), GitError> {
     let failed = local("checking the mirror");
     for reference in repository.references().map_err(&failed)? {
-        let commit = reference
-            .and_then(|reference| reference.peel_to_commit())
-            .map_err(&failed)?;
-        let tree = trees::governed(repository, &commit_id(commit.id())?);
-        // Too many paths, or odd ones, are whole all the same.
+        let head = head_of(&reference.map_err(&failed)?)?;
+        let tree = trees::governed(repository, &commit_id(head)?);
+        // Too many paths are whole all the same.
         if let Err(error @ (GitError::Local { .. } | GitError::Missing { .. })) = tree {
             return Err(error);
         }

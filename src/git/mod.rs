@@ -11,7 +11,7 @@ mod lazy;
 mod transport;
 mod trees;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,19 +72,13 @@ pub enum GitError {
         /// The head.
         until: CommitId,
     },
-    /// More commits or paths than are looked at.
-    #[error("{what}: more than {limit}")]
+    /// More commits or paths than are looked at: whoever brought them is refused, and nobody else.
+    #[error("more than {limit} {what}")]
     TooMany {
         /// Of what.
         what: String,
         /// How many are looked at.
         limit: usize,
-    },
-    /// A path of the governed folders that cannot be one of ours.
-    #[error("{path:?} is not a path that can be read: use plain UTF-8 names, each only once")]
-    UnreadablePath {
-        /// The path, with what is not UTF-8 replaced. Text from outside.
-        path: String,
     },
     /// The mirror on disk is damaged or cannot be written.
     #[error("{activity}: {reason}")]
@@ -175,6 +169,29 @@ pub trait LocalCopy: Send + Sync {
     async fn fetch(&self, branch: &str, merge_requests: &[MergeRequestNumber]) -> Result<Fetched, GitError>;
     /// The governed paths of a commit.
     async fn tree(&self, commit: &CommitId) -> Result<Tree, GitError>;
+    /// The governed paths on which two commits differ, with what each of them holds there.
+    async fn differences(&self, one: &CommitId, other: &CommitId) -> Result<(Tree, Tree), GitError> {
+        let (mut one, mut other) = (self.tree(one).await?, self.tree(other).await?);
+        let kept = one.clone();
+        one.entries
+            .retain(|path, entry| other.entries.get(path) != Some(entry));
+        other
+            .entries
+            .retain(|path, entry| kept.entries.get(path) != Some(entry));
+        Ok((one, other))
+    }
+    /// What a commit holds at some governed paths.
+    async fn at(&self, commit: &CommitId, paths: &BTreeSet<String>) -> Result<Tree, GitError> {
+        let mut tree = self.tree(commit).await?;
+        tree.entries.retain(|path, _| paths.contains(path));
+        Ok(tree)
+    }
+    /// What a commit holds below a governed folder, whose name ends in a slash.
+    async fn below(&self, commit: &CommitId, folder: &str) -> Result<Tree, GitError> {
+        let mut tree = self.tree(commit).await?;
+        tree.entries.retain(|path, _| path.starts_with(folder));
+        Ok(tree)
+    }
     /// A blob's bytes, or nothing if it has more of them than the limit.
     async fn blob(&self, blob: &BlobId, limit: u64) -> Result<Option<Vec<u8>>, GitError>;
     /// The best common ancestor, or nothing if there is none.
@@ -182,6 +199,10 @@ pub trait LocalCopy: Send + Sync {
     /// What happened on a branch since a commit, oldest first.
     async fn first_parent_history(&self, after: &CommitId, until: &CommitId)
     -> Result<Vec<Commit>, GitError>;
+    /// The first parent of a commit, if it has one that can be told.
+    async fn first_parent(&self, _commit: &CommitId) -> Result<Option<CommitId>, GitError> {
+        Ok(None)
+    }
     /// The commits that a head has and a base has not, parents before children.
     async fn commits_between(&self, base: &CommitId, head: &CommitId) -> Result<Vec<Commit>, GitError>;
     /// Whether a commit goes back to another.
@@ -252,13 +273,44 @@ impl Mirror {
         .await
     }
 
-    /// The governed paths of a commit (`landfall.yaml`, `requests/`, `policies/`, `catalog/`), with their sizes.
+    /// The governed paths of a commit (`landfall.yaml`, `requests/`, `policies/`, `catalog/`), with their sizes. What
+    /// others brought may be in the way: whoever looks at a change asks for [`differences`](Self::differences).
     ///
     /// # Errors
-    /// [`GitError::Missing`], [`GitError::TooMany`] past 100,000 paths, [`GitError::UnreadablePath`].
+    /// [`GitError::Missing`], [`GitError::TooMany`] past 100,000 paths.
     pub async fn tree(&self, commit: &CommitId) -> Result<Tree, GitError> {
         let commit = commit.clone();
         self.read(move |repository| trees::governed(repository, &commit))
+            .await
+    }
+
+    /// The governed paths on which two commits differ, with what each of them holds there.
+    ///
+    /// # Errors
+    /// [`GitError::Missing`], [`GitError::TooMany`] past 10,000 paths.
+    pub async fn differences(&self, one: &CommitId, other: &CommitId) -> Result<(Tree, Tree), GitError> {
+        let (one, other) = (one.clone(), other.clone());
+        self.read(move |repository| trees::differences(repository, &one, &other))
+            .await
+    }
+
+    /// What a commit holds at some governed paths.
+    ///
+    /// # Errors
+    /// [`GitError::Missing`], [`GitError::TooMany`].
+    pub async fn at(&self, commit: &CommitId, paths: &BTreeSet<String>) -> Result<Tree, GitError> {
+        let (commit, paths) = (commit.clone(), paths.clone());
+        self.read(move |repository| trees::at(repository, &commit, &paths))
+            .await
+    }
+
+    /// What a commit holds below a governed folder, whose name ends in a slash.
+    ///
+    /// # Errors
+    /// [`GitError::Missing`], [`GitError::TooMany`] past 10,000 paths.
+    pub async fn below(&self, commit: &CommitId, folder: &str) -> Result<Tree, GitError> {
+        let (commit, folder) = (commit.clone(), folder.to_owned());
+        self.read(move |repository| trees::below(repository, &commit, &folder))
             .await
     }
 
@@ -285,11 +337,11 @@ impl Mirror {
     /// What happened on a branch since a commit, oldest first: the commits on the first-parent line of `until`
     /// that `after` does not hold. Where `after` lies on that line, these are the ones behind it. Where it is
     /// reached by other parents only (somebody merged the branch into theirs and fast-forwarded it to that), the
-    /// line goes back to where the two had parted: then commits are listed that never were the branch's head.
+    /// line goes back to where the two had parted: then commits are listed that never were the branch's head. Of a
+    /// line of more than 10,000 commits, these are the oldest.
     ///
     /// # Errors
-    /// [`GitError::NotADescendant`] if `until` does not go back to `after` by any parents;
-    /// [`GitError::TooMany`] past 10,000 commits; [`GitError::Missing`].
+    /// [`GitError::NotADescendant`] if `until` does not go back to `after` by any parents; [`GitError::Missing`].
     pub async fn first_parent_history(
         &self,
         after: &CommitId,
@@ -297,6 +349,16 @@ impl Mirror {
     ) -> Result<Vec<Commit>, GitError> {
         let (after, until) = (after.clone(), until.clone());
         self.read(move |repository| history::first_parent(repository, &after, &until))
+            .await
+    }
+
+    /// The first parent of a commit, if it has any.
+    ///
+    /// # Errors
+    /// [`GitError::Missing`].
+    pub async fn first_parent(&self, commit: &CommitId) -> Result<Option<CommitId>, GitError> {
+        let commit = commit.clone();
+        self.read(move |repository| history::parent(repository, &commit))
             .await
     }
 
@@ -339,6 +401,18 @@ impl LocalCopy for Mirror {
         Self::tree(self, commit).await
     }
 
+    async fn differences(&self, one: &CommitId, other: &CommitId) -> Result<(Tree, Tree), GitError> {
+        Self::differences(self, one, other).await
+    }
+    async fn at(&self, commit: &CommitId, paths: &BTreeSet<String>) -> Result<Tree, GitError> {
+        Self::at(self, commit, paths).await
+    }
+    async fn below(&self, commit: &CommitId, folder: &str) -> Result<Tree, GitError> {
+        Self::below(self, commit, folder).await
+    }
+    async fn first_parent(&self, commit: &CommitId) -> Result<Option<CommitId>, GitError> {
+        Self::first_parent(self, commit).await
+    }
     async fn blob(&self, blob: &BlobId, limit: u64) -> Result<Option<Vec<u8>>, GitError> {
         Self::blob(self, blob, limit).await
     }
@@ -394,18 +468,4 @@ fn commit_id(id: git2::Oid) -> Result<CommitId, GitError> {
         activity: "reading a commit".into(),
         reason: error.to_string(),
     })
-}
-
-fn find_commit<'r>(
-    repository: &'r git2::Repository,
-    commit: &CommitId,
-) -> Result<git2::Commit<'r>, GitError> {
-    repository
-        .find_commit(object_id(commit.as_str())?)
-        .map_err(|error| match error.code() {
-            git2::ErrorCode::NotFound => GitError::Missing {
-                what: format!("commit {}", commit.short()),
-            },
-            _ => local("reading a commit")(error),
-        })
 }

@@ -407,6 +407,7 @@ fn few(because: &HeldBecause) -> HeldBecause {
         HeldBecause::NotRecognised => HeldBecause::NotRecognised,
         HeldBecause::NotAdopted => HeldBecause::NotAdopted,
         HeldBecause::Refused => HeldBecause::Refused,
+        HeldBecause::Beyond { what } => HeldBecause::Beyond { what: what.clone() },
         HeldBecause::Observed => HeldBecause::Observed,
         HeldBecause::PlanRefused { reason } => HeldBecause::PlanRefused {
             reason: reason.clone(),

@@ -81,6 +81,8 @@ impl Repository {
             ("receive.hideRefs", "refs/merge-requests"),
             ("receive.autogc", "false"),
             ("receive.denyDeleteCurrent", "ignore"),
+            // GitLab looks at what is pushed, and refuses commits without an author or of a day that never was
+            // (docs.gitlab.com/administration/gitaly/consistency_checks/). Imports, and whoever turned that off, do not.
             ("receive.fsckObjects", "false"),
             ("uploadpack.allowAnySHA1InWant", "true"),
             ("uploadpack.allowFilter", "true"),

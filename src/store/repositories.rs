@@ -1,5 +1,7 @@
 //! Requests repositories: which project they are, and how far their history was looked at.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
@@ -9,7 +11,7 @@ use crate::domain::landing::Origin;
 use crate::domain::review::{Landed, Review};
 use crate::store::accepted::{News, touch_open_reviews};
 use crate::store::keys;
-use crate::store::values::{from_integer, from_micros, parse, to_integer, to_micros};
+use crate::store::values::{from_integer, from_micros, parse, to_integer, to_json, to_micros};
 use crate::store::{Lease, Store, StoreError, audit, origins, pushes, reviews};
 
 /// How far a repository's history was looked at.
@@ -121,7 +123,7 @@ impl Store {
         })
     }
 
-    /// When a commit that nothing explains was first seen.
+    /// When commits that nothing explains were first seen.
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
@@ -129,29 +131,37 @@ impl Store {
         &self,
         lease: &Lease,
         repository: &RepositoryId,
-        commit: &CommitId,
+        commits: &[CommitId],
         now: Timestamp,
-    ) -> Result<Timestamp, StoreError> {
-        let (lease, repository, commit) = (lease.clone(), repository.clone(), commit.clone());
-        let at: i64 = self
+    ) -> Result<BTreeMap<CommitId, Timestamp>, StoreError> {
+        let (lease, repository, commits) = (lease.clone(), repository.clone(), to_json("commits", &commits)?);
+        let rows: Vec<(String, i64)> = self
             .write(move |connection| {
                 Box::pin(async move {
                     keys::check_fence(connection, &lease).await?;
-                    sqlx::query("INSERT INTO unexplained (repository, commit_id, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
-                        .bind(repository.as_str())
-                        .bind(commit.as_str())
-                        .bind(to_micros(now))
-                        .execute(&mut *connection)
-                        .await?;
-                    Ok(sqlx::query_scalar("SELECT at FROM unexplained WHERE repository = ?1 AND commit_id = ?2")
-                        .bind(repository.as_str())
-                        .bind(commit.as_str())
-                        .fetch_one(connection)
-                        .await?)
+                    sqlx::query(
+                        "INSERT INTO unexplained (repository, commit_id, at)
+                         SELECT ?1, value, ?3 FROM json_each(?2) WHERE true ON CONFLICT DO NOTHING",
+                    )
+                    .bind(repository.as_str())
+                    .bind(&commits)
+                    .bind(to_micros(now))
+                    .execute(&mut *connection)
+                    .await?;
+                    Ok(sqlx::query_as(
+                        "SELECT commit_id, at FROM unexplained
+                         WHERE repository = ?1 AND commit_id IN (SELECT value FROM json_each(?2))",
+                    )
+                    .bind(repository.as_str())
+                    .bind(&commits)
+                    .fetch_all(connection)
+                    .await?)
                 })
             })
             .await?;
-        from_micros(at)
+        rows.into_iter()
+            .map(|(commit, at)| Ok((parse("commit id", &commit)?, from_micros(at)?)))
+            .collect()
     }
 
     /// Stops looking at landings: history was rewritten below what was examined. A person has to adopt a commit.

@@ -265,6 +265,13 @@ impl Store {
                         paths: vec![],
                     };
                     audit::append(connection, &repository, &record, now).await?;
+                    if because.can_be_released() {
+                        let key = Key::Review {
+                            repository: repository.clone(),
+                            merge_request: review.facts.number,
+                        };
+                        keys::touch(connection, &Touch::fact(key), now).await?;
+                    }
                 }
                 put(
                     connection,

@@ -2,9 +2,11 @@
 //! place in the project, a way to the webhook. One file a kind of attack, one attack a test, named after what it tries;
 //! each proves by the cloud's own ledger what was made, and by the comment what its victim is told.
 
+mod adopt;
 mod commands;
 mod exclusions;
 mod groups;
+mod histories;
 mod listings;
 mod ownership;
 mod persons;
@@ -15,9 +17,10 @@ mod retained;
 mod shown;
 mod sign_offs;
 mod stuck;
+mod trees;
 mod unseen;
 
-use crate::support::people::{HELD, MergeRequest};
+use crate::support::people::{DONE, HELD, MergeRequest, SHOP};
 use crate::support::world::World;
 
 /// It was merged, is held, and nothing was made.
@@ -27,6 +30,20 @@ async fn nothing_was_made(world: &World, merge_request: &MergeRequest<'_>, becau
     merge_request.shows(HELD, &words).await;
     world.settles().await;
     assert!(world.ledger().await.is_empty(), "{:?}", world.ledger().await);
+    assert!(
+        world.dead_keys().await.is_empty(),
+        "{:?}",
+        world.dead_keys().await
+    );
+}
+
+/// Somebody else asks for something after it, and gets it; nothing is given up.
+pub(crate) async fn goes_on(world: &World) {
+    let file = "requests/web-team/bystander.yaml";
+    let content = SHOP.replace("name: shop", "name: bystander");
+    let bystander = world.dana().opens("bystander", &[(file, Some(&content))]).await;
+    bystander.lands().await;
+    bystander.shows(DONE, &[]).await;
     assert!(
         world.dead_keys().await.is_empty(),
         "{:?}",

@@ -227,6 +227,27 @@ impl<'w> Person<'w> {
         .await;
     }
 
+    /// Pushes a commit that is in their clone, whatever it is, to a branch of that name, and opens a merge request.
+    pub(crate) async fn opens_with(&self, branch: &str, commit: &str) -> MergeRequest<'w> {
+        let title = format!("merge_request.title=Ask for {branch}");
+        self.sends(&[
+            "-o",
+            "merge_request.create",
+            "-o",
+            "merge_request.target=main",
+            "-o",
+            &title,
+            "origin",
+            &format!("{commit}:refs/heads/{branch}"),
+        ]);
+        self.finds(branch).await
+    }
+
+    /// Pushes a commit that is in their clone straight onto `main`.
+    pub(crate) fn pushes_commit_to_main(&self, commit: &str) {
+        self.sends(&["origin", &format!("{commit}:refs/heads/main")]);
+    }
+
     fn commits(&self, branch: &str, files: &[(&str, Option<&str>)]) {
         let clone = self.clone();
         tokio::task::block_in_place(|| {

@@ -17,7 +17,7 @@ use crate::domain::ids::{Kind, RequestKey};
 use crate::domain::rules::Rules;
 use crate::domain::secret::find_secrets;
 use crate::domain::shape::{Shape, did_you_mean};
-use crate::domain::tree::{Mode, REQUESTS_FOLDER};
+use crate::domain::tree::{Mode, REQUESTS_FOLDER, is_governed};
 use crate::domain::yaml::{self, Document, LARGEST_FILE, MOST_FINDINGS};
 
 pub use super::tree_check::{TreeCheck, check_together, check_tree, check_tree_against, read_tree};
@@ -211,8 +211,9 @@ fn folder<'a>(file: &ChangedFile<'a>) -> Result<&'a str, Vec<Finding>> {
             "Put a plain file in its place: links are not followed.",
         )),
         Mode::Unreadable => Some((
-            "something whose name cannot be read",
-            "Give it a name of plain letters, in UTF-8.",
+            "something that cannot be read: neither a file nor a folder, or with a name that is too long or not UTF-8, \
+             or with too many folders above it",
+            "Put plain files in its place, with short names of plain letters.",
         )),
         Mode::Submodule => Some((
             "a submodule",
@@ -232,7 +233,8 @@ fn folder<'a>(file: &ChangedFile<'a>) -> Result<&'a str, Vec<Finding>> {
         .collect();
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     match (parts.as_slice(), extension) {
-        (_, other) if name.starts_with('.') && !other.eq_ignore_ascii_case("yaml") => Err(Vec::new()),
+        // What nothing reads and no landing asks after is nobody's concern; anything else is told before it is merged.
+        _ if name.starts_with('.') && !is_governed(file.path) => Err(Vec::new()),
         ([folder, _], "yaml") => Ok(folder),
         (_, "yaml") => Err(vec![Finding::error(
             Code::WrongPath,
