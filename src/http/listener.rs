@@ -2,15 +2,13 @@
 //!
 //! Not `axum::serve`, which waits for ever, takes whoever comes, and speaks HTTP/2 to whoever begins with it.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response};
+use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -91,8 +89,7 @@ async fn answer(
         service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(seat.clone());
-            let answer = routes.call(request);
-            async move { Ok::<Response<Body>, Infallible>(answer.await?) }
+            routes.call(request)
         })
     };
     let connection = http1::Builder::new()

@@ -21,10 +21,12 @@ use crate::domain::signoff::{Discount, Missing};
 use crate::domain::step::{Failure, FailureClass, StepState};
 
 mod ends;
+mod large;
 mod pushes;
 
 use ends::with_deletion;
 pub(super) use ends::{cancelled, deleted, failed};
+pub(super) use large::enlarge;
 
 pub(super) use super::reader::{HOSTILE, read};
 use super::{Context, Limits, Marker, reader};
@@ -574,32 +576,4 @@ pub(super) fn hostile() -> Report {
         })
         .collect();
     report
-}
-
-/// Plans so many resources more, one file in ten, one of twenty destroyed.
-pub(super) fn enlarge(report: &mut Report, resources: usize) {
-    let mut planned_changes = Vec::new();
-    for n in 0..resources {
-        let (action, name) = if n % 20 == 0 {
-            (Action::Delete, format!("database/d{n}"))
-        } else {
-            (Action::Create, format!("database/c{n}"))
-        };
-        let properties = (0..12)
-            .map(|p| known(&format!("property{p}"), None, Some(json!("value ".repeat(20)))))
-            .collect();
-        planned_changes.push(planned(&name, ResourceKind::Database, action, properties));
-        if n % 10 == 0 {
-            report.changes.push(ReportedChange {
-                request: Some(orders()),
-                path: format!("requests/shop/{n}.yaml"),
-                kind: ChangeKind::Create,
-                environment: Some(development()),
-            });
-        }
-    }
-    report.plan = Some(Plan {
-        changes: planned_changes,
-    });
-    report.digest = Some(Digest::of(b"a large plan"));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::domain::audit::Record;
@@ -10,7 +10,6 @@ use crate::domain::change::Change;
 use crate::domain::ids::{BlobId, CommitId, MergeRequestNumber, RepositoryId, RequestKey, TeamName, UserId};
 use crate::domain::key::Key;
 use crate::domain::landing::{HeldBecause, Landed, Origin};
-use crate::domain::plan::Plan;
 use crate::domain::push::{HeldPush, PushEnd};
 use crate::domain::request::Request;
 use crate::domain::review::{self, Evaluation, Review};
@@ -92,21 +91,6 @@ pub struct Holding {
     pub landed: Vec<Landed>,
     /// Why it is held.
     pub because: HeldBecause,
-}
-
-/// Files to accept by hand.
-#[derive(Debug, Clone)]
-pub struct Adoption {
-    /// The commit that holds them.
-    pub commit: CommitId,
-    /// Path → blob, request (for a request file), bytes.
-    pub files: BTreeMap<String, (BlobId, Option<Request>, Vec<u8>)>,
-    /// The groups that its rules name, by the forge's numbers for them.
-    pub groups: Pins,
-    /// Paths that are left as they are: what stands there was signed off, and lands by that.
-    pub left: BTreeSet<String>,
-    /// Who does it, as the system knows them.
-    pub by: String,
 }
 
 impl Store {
@@ -330,132 +314,10 @@ impl Store {
         })
         .await
     }
-
-    /// Accepts a tree by hand, without running anything: the desired state is what the tree holds, and landings are
-    /// looked at from there on.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn adopt(
-        &self,
-        repository: &RepositoryId,
-        adoption: Adoption,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let id = repository.clone();
-        self.write(move |connection| {
-            Box::pin(async move {
-                let Adoption {
-                    commit,
-                    mut files,
-                    left,
-                    groups,
-                    by,
-                } = adoption;
-                let record = Record::Adopted {
-                    commit: commit.clone(),
-                    by,
-                    files: files.len(),
-                };
-                audit::append(connection, &id, &record, now).await?;
-                // What is as it was accepted stays signed off, and so does what is left to its sign-off.
-                let rows: Vec<(String, String, Option<String>)> =
-                    sqlx::query_as("SELECT path, blob, request FROM accepted WHERE repository = ?1")
-                        .bind(id.as_str())
-                        .fetch_all(&mut *connection)
-                        .await?;
-                let (mut stay, mut known): (BTreeSet<String>, BTreeSet<String>) = Default::default();
-                for (path, blob, request) in rows {
-                    let is_same = files.get(&path).is_some_and(|(new, _, _)| new.as_str() == blob);
-                    if is_same || left.contains(&path) {
-                        files.remove(&path);
-                        stay.insert(path);
-                        if let Some(request) = request {
-                            let request: Request = from_json("request", &request)?;
-                            known.insert(request.key.to_string());
-                        }
-                    }
-                }
-                sqlx::query(
-                    "DELETE FROM accepted
-                     WHERE repository = ?1 AND path NOT IN (SELECT value FROM json_each(?2))",
-                )
-                .bind(id.as_str())
-                .bind(to_json("paths", &stay)?)
-                .execute(&mut *connection)
-                .await?;
-                // What was signed off for another tree is not signed off for this one.
-                sqlx::query(
-                    "UPDATE requests SET generation = generation + 1, deleted = 1, sign_off = NULL, signed_plan = ?2,
-                       origin = NULL, place = NULL, pending = '{}', held = NULL, retry = 0
-                     WHERE repository = ?1 AND deleted = 0 AND request NOT IN (SELECT value FROM json_each(?3))",
-                )
-                .bind(id.as_str())
-                .bind(to_json("plan", &Plan::default())?)
-                .bind(to_json("requests", &known)?)
-                .execute(&mut *connection)
-                .await?;
-                for (path, (blob, request, bytes)) in &files {
-                    put_blob(connection, blob, bytes).await?;
-                    put_file(connection, &id, path, blob, request.as_ref(), None).await?;
-                    if let Some(request) = request {
-                        // Known from here on; what exists of it is not ours to touch before it is signed off.
-                        sqlx::query(
-                            "INSERT INTO requests (repository, request, generation, content, signed_plan)
-                             VALUES (?1, ?2, 1, ?3, ?4)
-                             ON CONFLICT (repository, request) DO UPDATE SET
-                               generation = requests.generation + 1, content = excluded.content, deleted = 0, sign_off = NULL,
-                               signed_plan = excluded.signed_plan, origin = NULL, place = NULL, pending = '{}', held = NULL, retry = 0",
-                        )
-                        .bind(id.as_str())
-                        .bind(request.key.to_string())
-                        .bind(to_json("request", request)?)
-                        .bind(to_json("plan", &Plan::default())?)
-                        .execute(&mut *connection)
-                        .await?;
-                    }
-                }
-                if !left.contains(RULES_PATH) {
-                    put_groups(connection, &id, &groups).await?;
-                }
-                // The forge's clock and ours may differ; a day more costs one longer list. What was merged since the
-                // last landing is still to be found.
-                let since = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(now);
-                sqlx::query(
-                    "UPDATE repositories SET suspended = NULL, examined = ?2,
-                       merged_until = CASE WHEN examined IS NULL THEN MAX(merged_until, ?3) ELSE merged_until END
-                     WHERE id = ?1",
-                )
-                    .bind(id.as_str())
-                    .bind(commit.as_str())
-                    .bind(to_micros(since))
-                    .execute(&mut *connection)
-                    .await?;
-                let runs: Vec<String> =
-                    sqlx::query_scalar("SELECT id FROM runs WHERE repository = ?1 AND finished_at IS NULL")
-                        .bind(id.as_str())
-                        .fetch_all(&mut *connection)
-                        .await?;
-                for run in runs {
-                    keys::touch(connection, &Touch::fact(Key::Run(parse("run id", &run)?)), now).await?;
-                }
-                keys::touch(
-                    connection,
-                    &Touch::fact(Key::Landing {
-                        repository: id.clone(),
-                    }),
-                    now,
-                )
-                .await?;
-                keys::touch(connection, &Touch::fact(Key::Sweep { repository: id }), now).await
-            })
-        })
-        .await
-    }
 }
 
 /// The groups that the accepted rules name, in place of those that the rules before named.
-async fn put_groups(
+pub(in crate::store) async fn put_groups(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
     groups: &Pins,
@@ -475,7 +337,11 @@ async fn put_groups(
     Ok(())
 }
 
-async fn put_blob(connection: &mut SqliteConnection, blob: &BlobId, bytes: &[u8]) -> Result<(), StoreError> {
+pub(in crate::store) async fn put_blob(
+    connection: &mut SqliteConnection,
+    blob: &BlobId,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO blobs (id, bytes) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
         .bind(blob.as_str())
         .bind(bytes)
@@ -508,7 +374,7 @@ async fn put_sign_off(
     .await?)
 }
 
-async fn put_file(
+pub(in crate::store) async fn put_file(
     connection: &mut SqliteConnection,
     repository: &RepositoryId,
     path: &str,

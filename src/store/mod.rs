@@ -17,6 +17,7 @@ use crate::clock::Clock;
 
 mod accepted;
 mod accepted_files;
+mod adoption;
 mod audit;
 mod commands;
 mod deliveries;
@@ -36,8 +37,9 @@ mod runs;
 mod values;
 mod writer;
 
-pub use accepted::{Acceptance, Adoption, Evidence, Holding};
+pub use accepted::{Acceptance, Evidence, Holding};
 pub use accepted_files::{AcceptedFile, AcceptedFiles};
+pub use adoption::Adoption;
 pub use audit::{AuditLog, AuditRecord, Sealed};
 pub use commands::{Answers, ObeyedNote, ReadNotes, SpokenApproval};
 pub use deliveries::{DeliveryRecord, Recorded};

@@ -22,6 +22,9 @@ const MARKING_KEY: &str = "marking key";
 /// How many of the newest runs are looked through for steps that began something and recorded nothing.
 const RUNS_LOOKED_AT: i64 = 50;
 
+/// Request, resource, kind, environment, team, the step that made it, whether it is on its way out.
+type ExistingRow = (String, String, String, String, String, Option<String>, bool);
+
 impl Store {
     /// The key that marks are made with. The first call keeps the one that it brings, and all later ones get that.
     ///
@@ -189,7 +192,7 @@ pub(in crate::store) async fn existing(
     executor: impl SqliteExecutor<'_>,
     repository: &RepositoryId,
 ) -> Result<Vec<Existing>, StoreError> {
-    let rows: Vec<(String, String, String, String, String, Option<String>, bool)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+    let rows: Vec<ExistingRow> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
         "SELECT resources.request, resources.resource, resources.kind, resources.environment, resources.team, steps.step,
            NOT resources.retained AND EXISTS (
              SELECT 1 FROM requests WHERE requests.repository = resources.repository

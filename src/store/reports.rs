@@ -180,6 +180,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database, and a lost lease.
+    #[allow(clippy::too_many_arguments)] // each is another fact
     pub async fn begin_note(
         &self,
         lease: &Lease,

@@ -45,7 +45,7 @@ impl Place {
         while self.size > 0
             && SIZES
                 .get(self.size - 1)
-                .is_some_and(|larger| self.at % larger == 0)
+                .is_some_and(|larger| self.at.is_multiple_of(*larger))
         {
             self.size -= 1;
         }
