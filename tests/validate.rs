@@ -183,6 +183,12 @@ fn what_cannot_change_is_told_in_every_format() {
 /// What files alone cannot show, and the test that does: it takes a merge request, a cloud, or a file too large to keep.
 const SHOWN_ELSEWHERE: &[(Code, &str)] = &[
     (Code::TooLarge, "a_large_file_and_another_repository_are_not_read"),
+    (Code::TooMuch, "ten_thousand_commits_behind_a_request"),
+    (Code::UnknownGroup, "a_group_that_is_not_there_yet_is_a_finding"),
+    (
+        Code::OfAnotherTeam,
+        "a_database_that_one_team_retained_and_another_asks_for",
+    ),
     (
         Code::ChangedOnBothSides,
         "two_merge_requests_on_one_request_name_each_other",

@@ -137,7 +137,7 @@ async fn pushes_are_those_of_branches_whose_pusher_is_known() {
 
 #[tokio::test]
 async fn our_issues_are_found_by_a_marker_that_gitlab_would_not_search_for() {
-    let issue = |number: u64, text: Value| json!({"iid": number, "author": user(9), "description": text, "web_url": "https://h/i"});
+    let issue = |number: u64, text: Value| json!({"iid": number, "author": user(9), "title": "A push past review", "state": "opened", "description": text, "web_url": "https://h/i"});
     let marker = "<!-- landfall:push:1 -->";
     let peer = Peer::answering([
         answer(201, issue(4, json!(marker))),

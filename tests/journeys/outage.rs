@@ -57,9 +57,10 @@ async fn is_merged_and_there(world: &World, merge_request: &MergeRequest<'_>) {
 }
 
 #[rstest::rstest]
-// Each key is tried after 1, 2, 4 … seconds, then every five minutes; there are a review, a landing and a sweep.
-#[case::down(RequestAction::Status(503), 3 * 21)]
-#[case::that_knows_us_no_more(RequestAction::Status(401), 3 * 21)]
+// Each key is tried after 1, 2, 4 … seconds, then every five minutes; there are a review, a landing and a sweep, and what
+// tells of the first two that they do not go on, after five minutes and with each try of theirs.
+#[case::down(RequestAction::Status(503), 7 * 21)]
+#[case::that_knows_us_no_more(RequestAction::Status(401), 7 * 21)]
 // Somebody tries after each minute, and who finds the forge busy says so to all others; who set out in the same moment
 // does not hear of it in time.
 #[case::that_limits_calls(RequestAction::RateLimited { retry_after: Duration::from_secs(60) }, 2 * 60)]
