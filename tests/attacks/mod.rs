@@ -7,6 +7,7 @@ mod commands;
 mod exclusions;
 mod groups;
 mod histories;
+mod insider;
 mod listings;
 mod ownership;
 mod persons;
