@@ -348,10 +348,13 @@ impl Reporter {
                     Place::At(found) => match forge.update_note(on, found, body).await {
                         Ok(note) => Some(note),
                         // Somebody deleted it; before a crash it may have been written anew.
-                        Err(ForgeError::NotFound { .. }) => match self.look_up(page, marker).await? {
-                            Some(other) => Some(forge.update_note(on, other.id, body).await?),
-                            None => None,
-                        },
+                        Err(ForgeError::NotFound { .. }) => {
+                            self.is_gone(page, marker).await?;
+                            match self.look_up(page, marker).await? {
+                                Some(other) => Some(forge.update_note(on, other.id, body).await?),
+                                None => None,
+                            }
+                        }
                         Err(error) => return Err(error.into()),
                     },
                     _ => None,
@@ -382,6 +385,19 @@ impl Reporter {
             .record_note(page.lease, id, origin, marker.as_str(), own, shown)
             .await?;
         Ok(Written::Now)
+    }
+
+    /// Records that a note of ours was deleted, be it in the moment in which it is not read again: what it showed is shown
+    /// no more.
+    async fn is_gone(&self, page: &Page<'_>, marker: &Marker) -> Result<(), AppError> {
+        let (id, origin) = (&page.repository.id, &page.origin);
+        let shows_plan = *marker == Marker::report(id, origin);
+        if let Some(gone) = self.store.note(id, origin, marker.as_str()).await? {
+            self.store
+                .note_lost(id, origin, marker.as_str(), &gone, shows_plan)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Where a note of ours is. What was begun and not recorded is looked up before anything is made.

@@ -117,28 +117,6 @@ async fn a_harmless_plan_that_is_approved_and_merged_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plan_that_was_deleted_after_it_was_signed_off() {
-    let mut world = World::start().await;
-    let number = a_plan_is_shown(&world).await.number;
-    let shop = world.merge_request(number);
-    world.ada().approves(&shop).await;
-    shop.shows(READY, &["Signed off by ada"]).await;
-    world.settles().await;
-    world.stop_landfall().await;
-    let shop = world.merge_request(number);
-    let (note, _) = the_comment(&shop).await;
-    deletes(&world, &shop, note).await;
-    world.grace().merges(&shop).await;
-    world.start_landfall().await;
-    nothing_was_made(
-        &world,
-        &world.merge_request(number),
-        &["merged without a sign-off", CHANGED],
-    )
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_digest_that_was_copied_from_a_harmless_plan() {
     let world = World::start().await;
     let shop = a_plan_is_shown(&world).await;

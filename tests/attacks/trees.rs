@@ -142,10 +142,9 @@ async fn entries_that_are_not_what_their_mode_says() {
     // Each under a name of its own: an unreadable thing in place of another one changes nothing.
     // Which of these the forge takes is the forge's own: GitLab looks at what it is sent (`receive.fsckObjects`).
     type Entry<'a> = (&'a str, &'a [u8], &'a str);
-    let kinds: [(&str, Vec<Entry<'_>>); 3] = [
+    let kinds: [(&str, Vec<Entry<'_>>); 2] = [
         ("no-type", vec![("10644", b"no-type.yaml", &blob)]),
         ("no-mode", vec![("0", b"no-mode.yaml", &blob)]),
-        ("odd-rights", vec![("100646", b"odd-rights.yaml", &blob)]),
     ];
     let mut taken = String::new();
     for (name, entries) in kinds {
