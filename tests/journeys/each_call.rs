@@ -102,7 +102,9 @@ async fn each_call_of_the_forge_may_fail(#[case] action: RequestAction, #[case] 
     let merge_request = journey(&quiet, "quiet").await;
     assert_eq!(wrong(&quiet, "quiet", &merge_request).await, Vec::<String>::new());
     let expected = calls(&quiet, mark);
-    let kinds: BTreeSet<String> = expected.iter().map(kind).collect();
+    let mut kinds: BTreeSet<String> = expected.iter().map(kind).collect();
+    // Whose an account is, a Landfall asks once: in a world of several journeys only the first of them may meet it.
+    kinds.remove("GET /api/v4/users/…");
     drop(quiet);
 
     // Answers which calls failed, and what was wrong with the end.
