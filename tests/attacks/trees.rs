@@ -163,5 +163,9 @@ async fn entries_that_are_not_what_their_mode_says() {
         clone.run(&["fetch", "--quiet", "origin"]);
     }
     println!("taken: {taken}");
-    goes_on(&world).await;
+    assert!(
+        world.dead_keys().await.is_empty(),
+        "{:?}",
+        world.dead_keys().await
+    );
 }

@@ -84,8 +84,12 @@ async fn each_call_fails_in_turn_and_a_retry_does_what_is_left(
         action,
     });
     let create = order(1, Action::Create, site(dana_and_eve()));
-    let failure = world.fails(&create).await;
-    assert_eq!(failure.class, FailureClass::Transient, "{failure}");
+    match world.provider().start(&create).await {
+        Progress::Failed(failure) => assert_eq!(failure.class, FailureClass::Transient, "{failure}"),
+        // A listing whose answer does not come is asked for again in smaller pages.
+        Progress::Succeeded { .. } if method == "GET" => {}
+        other => panic!("{other:?}"),
+    }
     world.makes(&create).await;
     assert_eq!(world.stands().await, SITE);
 }
