@@ -10,7 +10,7 @@ use serde_json::json;
 
 use landfall::sandbox::{DeliveryAction, DeliveryFault};
 
-use crate::support::follow::Followers;
+use crate::support::follow::{Followers, command_in};
 use crate::support::people::{MergeRequest, SHOP, SHOP_FILE, SHOP_IS_THERE};
 use crate::support::world::{Settings, World};
 
@@ -107,9 +107,8 @@ async fn does(world: &World, act: Act, nth: usize, shop: &MergeRequest<'_>) {
         Act::Approve => {
             eve.tries(Method::POST, &shop.at("/approve"), &json!({})).await;
             let report = shop.written("report").await.pop();
-            let digest = report.and_then(|note| digest_in(&note.body));
-            if let Some(digest) = digest {
-                let command = json!({ "body": format!("/landfall approve {digest}") });
+            if let Some(command) = report.and_then(|note| command_in(&note.body)) {
+                let command = json!({ "body": command });
                 eve.tries(Method::POST, &shop.at("/notes"), &command).await;
             }
         }
@@ -149,11 +148,6 @@ async fn does(world: &World, act: Act, nth: usize, shop: &MergeRequest<'_>) {
             world.delivers("Merge Request Hook", &body).await;
         }
     }
-}
-
-fn digest_in(body: &str) -> Option<String> {
-    let digest = body.split("`/landfall approve ").nth(1)?.split('`').next()?;
-    Some(digest.to_owned())
 }
 
 /// What a day has in store: at which look of the people the insider acts, and which deliveries never come.

@@ -77,7 +77,8 @@ async fn post(person: Person<'_>, merge_request: &MergeRequest<'_>, what: &str) 
     status.is_success()
 }
 
-fn command_in(body: &str) -> Option<String> {
+/// The command that a comment tells an admin to sign with.
+pub(crate) fn command_in(body: &str) -> Option<String> {
     let digest = body.split("`/landfall approve ").nth(1)?.split('`').next()?;
     Some(format!("/landfall approve {digest}"))
 }
